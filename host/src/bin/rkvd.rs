@@ -1,0 +1,2 @@
+//! The rkv daemon.
+fn main() {}

@@ -1,0 +1,3 @@
+//! rkvd: a Raft-replicated store whose state machine is a WebAssembly component.
+
+pub mod types;
