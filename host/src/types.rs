@@ -242,8 +242,16 @@ impl fmt::Debug for Proposal {
             Self::Command { time_ms, command } => {
                 write!(f, "Command({} bytes, {time_ms} ms)", command.len())
             }
-            Self::ModuleChunk { module, offset, bytes } => {
-                write!(f, "ModuleChunk({module}, {} bytes at {offset})", bytes.len())
+            Self::ModuleChunk {
+                module,
+                offset,
+                bytes,
+            } => {
+                write!(
+                    f,
+                    "ModuleChunk({module}, {} bytes at {offset})",
+                    bytes.len()
+                )
             }
             Self::ModuleCommit { module, size } => {
                 write!(f, "ModuleCommit({module}, {size} bytes)")
@@ -290,8 +298,10 @@ mod tests {
 
     #[test]
     fn debug_of_a_proposal_hides_the_data() {
-        let proposal =
-            Proposal::Command { time_ms: 1, command: Bytes::from_static(b"secret") };
+        let proposal = Proposal::Command {
+            time_ms: 1,
+            command: Bytes::from_static(b"secret"),
+        };
         assert_eq!(format!("{proposal:?}"), "Command(6 bytes, 1 ms)");
     }
 }
