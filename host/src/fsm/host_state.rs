@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::storage::{SnapshotFile, StorageError};
 use crate::types::{
     Activation, Description, Limits, LogId, LogIndex, ModuleId, NodeId, StoredMembership,
 };
+
+/// Version of the encoding of [`HostState`] in snapshots.
+const HEAD_VERSION: u8 = 1;
 
 /// Modules that may be uploaded at the same time. Each may hold its whole size in memory.
 const MAX_UPLOADS: usize = 4;
@@ -62,6 +66,29 @@ pub struct HostState {
 }
 
 impl HostState {
+    /// The head of a snapshot file, after the version byte.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        // Plain data: encoding it cannot fail.
+        let state = postcard::to_stdvec(self).unwrap_or_default();
+        [&[HEAD_VERSION], &state[..]].concat()
+    }
+
+    /// Reads the head of a snapshot file.
+    pub(super) fn decode(file: &SnapshotFile) -> Result<Self, StorageError> {
+        let what = || file.path().display().to_string();
+        match file.head().split_first() {
+            Some((&HEAD_VERSION, state)) => postcard::from_bytes(state).map_err(|error| {
+                StorageError::Damaged { what: what(), reason: error.to_string() }
+            }),
+            Some((&version, _)) => Err(StorageError::NewerFormat {
+                what: what(),
+                found: version.into(),
+                known: HEAD_VERSION.into(),
+            }),
+            None => Err(StorageError::Damaged { what: what(), reason: "it has no head".into() }),
+        }
+    }
+
     /// The time of a proposal, clamped so that it never goes back, whoever leads.
     pub(super) fn advance_clock(&mut self, proposed_ms: u64) -> u64 {
         self.clock_ms = self.clock_ms.max(proposed_ms);

@@ -5,6 +5,7 @@
 //! its applied index moves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::EntryPayload;
@@ -48,6 +49,9 @@ pub enum FsmError {
     /// A fault that another node may not have had.
     #[error("the state machine failed on this node: {0}")]
     Fault(String),
+    /// An entry arrived at a node that belongs to no cluster.
+    #[error("this data directory has log entries and no cluster")]
+    NoCluster,
     /// The guest's memory ran out, and a compact rebuild did not help.
     #[error(
         "the module ran out of memory at log index {0} even after a rebuild from a snapshot: \
@@ -58,8 +62,8 @@ pub enum FsmError {
     #[error(transparent)]
     Storage(#[from] crate::storage::StorageError),
     /// Entries that were applied before cannot be read again.
-    #[error("cannot read the log to rebuild the state machine: {0}")]
-    Log(#[source] std::io::Error),
+    #[error("entry {0} is needed to rebuild the state machine and is not in the log")]
+    MissingEntry(LogIndex),
     /// The snapshot does not fit its module.
     #[error("module {module} refuses the snapshot at {path}: {reason}")]
     Restore {
@@ -78,7 +82,7 @@ pub struct MachineParts {
     /// Runs modules.
     pub engine: Engine,
     /// The bytes of modules.
-    pub modules: ModuleStore,
+    pub modules: Arc<ModuleStore>,
     /// The snapshots to rebuild from.
     pub snapshots: SnapshotStore,
     /// The log to replay after a rebuild.
@@ -271,7 +275,10 @@ impl Machine {
         if self.instance.is_none() {
             return Ok(vec![Reply::NoModule; run.len()]);
         }
-        let commands: Vec<Command> = run.iter().filter_map(|entry| self.command(entry)).collect();
+        let mut commands = Vec::with_capacity(run.len());
+        for entry in run {
+            commands.extend(self.command(entry)?);
+        }
         let runs: Vec<ApplyEntry<'_>> = commands
             .iter()
             .filter(|command| !self.trapped.contains_key(&command.context.index))
@@ -293,22 +300,25 @@ impl Machine {
         Ok(commands.iter().map_while(reply).collect())
     }
 
-    fn command(&mut self, entry: &Entry) -> Option<Command> {
+    fn command(&mut self, entry: &Entry) -> Result<Option<Command>, FsmError> {
         let EntryPayload::Normal(Proposal::Command { time_ms, command }) = &entry.payload else {
-            return None;
+            return Ok(None);
         };
         let time_ms = self.host.advance_clock(*time_ms);
-        let context = self.context(entry.log_id.index, entry.log_id.committed_leader_id().term, time_ms);
-        Some(Command { context, bytes: command.clone() })
+        let context = self.context(entry.log_id.index, **entry.log_id.committed_leader_id(), time_ms)?;
+        Ok(Some(Command { context, bytes: command.clone() }))
     }
 
-    fn context(&mut self, index: LogIndex, term: u64, time_ms: u64) -> Context {
-        let database = &self.parts.database;
-        let cluster = self.cluster.get_or_insert_with(|| {
-            // Entries arrive only after the cluster was bootstrapped or joined.
-            database.identity().cluster.unwrap_or(ClusterId([0; 16]))
-        });
-        Context { index, term, time_ms, seed: seed(*cluster, index) }
+    fn context(&mut self, index: LogIndex, term: u64, time_ms: u64) -> Result<Context, FsmError> {
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None => {
+                // Entries arrive only after the cluster was founded or joined.
+                let cluster = self.parts.database.identity()?.and_then(|identity| identity.cluster);
+                *self.cluster.insert(cluster.ok_or(FsmError::NoCluster)?)
+            }
+        };
+        Ok(Context { index, term, time_ms, seed: seed(cluster, index) })
     }
 
     /// Asks the module. A fault costs the instance, which is rebuilt: nobody's state.
@@ -318,8 +328,8 @@ impl Machine {
     ) -> Result<Option<Vec<Result<Vec<u8>, QueryFault>>>, FsmError> {
         let applied = self.host.applied;
         let index = applied.map_or(0, |id| id.index);
-        let term = applied.map_or(0, |id| id.committed_leader_id().term);
-        let now = self.context(index, term, self.host.clock_ms);
+        let term = applied.map_or(0, |id| **id.committed_leader_id());
+        let now = self.context(index, term, self.host.clock_ms)?;
         let Some(instance) = &mut self.instance else { return Ok(None) };
         match (instance.query(now, queries), queries) {
             (Ok(answers), _) => {

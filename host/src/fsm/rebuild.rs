@@ -4,7 +4,7 @@
 use super::host_state::HostState;
 use super::machine::{FsmError, Machine, StepError, is_command};
 use super::section::Section;
-use crate::storage::SnapshotFile;
+use crate::storage::{SnapshotFile, StorageError};
 use crate::types::{Entry, Failure, LogId, LogIndex, TrapKind};
 use crate::wasm::{Fault, Instance, Restore};
 
@@ -47,11 +47,8 @@ impl Machine {
         self.replace_instance(restored.instance);
         let mut next = self.host.applied.map_or(0, |id| id.index + 1);
         while next <= target.index {
-            let entries = self.parts.log.read(next..target.index + 1).map_err(FsmError::Log)?;
-            let Some(last) = entries.last() else {
-                let missing = std::io::Error::other(format!("entry {next} is not in the log"));
-                return Err(FsmError::Log(missing));
-            };
+            let entries = self.parts.log.read_blocking(next, target.index + 1)?;
+            let last = entries.last().ok_or(FsmError::MissingEntry(next))?;
             next = last.log_id.index + 1;
             if let Replay::Trapped(index, kind) = self.replay(&entries, batch)? {
                 return Ok(Replay::Trapped(index, kind));
@@ -84,16 +81,15 @@ impl Machine {
 
     /// Reads a snapshot file into a new instance; the current one is not touched.
     fn read_snapshot_file(&self, file: &SnapshotFile) -> Result<Restored, FsmError> {
-        let mut host = file.head::<HostState>()?;
+        let mut host = HostState::decode(file)?;
         host.applied = file.meta().last_log_id;
         host.membership = file.meta().last_membership.clone();
         let mut modules: Vec<u8> = Vec::new();
         let mut module_of = None;
         let mut restoring = None;
-        for chunk in file.chunks()? {
+        for chunk in file.chunks() {
             let chunk = chunk?;
-            let section = Section::decode(&chunk).ok_or_else(|| file.damaged("an unknown section"))?;
-            match section {
+            match Section::decode(&chunk).ok_or_else(|| damaged(file, "an unknown section"))? {
                 Section::Module(module, bytes) => {
                     if module_of != Some(module) {
                         self.store_module(&mut modules)?;
@@ -146,6 +142,11 @@ impl Machine {
         let restore = begun.map_err(|fault| FsmError::Fault(fault.to_string()))?;
         Ok(Some((instance, restore)))
     }
+}
+
+pub(super) fn damaged(file: &SnapshotFile, reason: &str) -> FsmError {
+    let what = file.path().display().to_string();
+    StorageError::Damaged { what, reason: reason.to_owned() }.into()
 }
 
 fn check_restored(

@@ -1,6 +1,7 @@
 //! Writing a snapshot file, a chunk at a time, while entries go on being applied.
 
 use std::io;
+use std::sync::Arc;
 
 use openraft::storage::{RaftSnapshotBuilder, Snapshot};
 use openraft::type_config::alias::SnapshotOf;
@@ -21,11 +22,11 @@ const ATTEMPTS: usize = 5;
 pub struct SnapshotBuilder {
     fsm: FsmHandle,
     snapshots: SnapshotStore,
-    modules: ModuleStore,
+    modules: Arc<ModuleStore>,
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: ModuleStore) -> Self {
+    pub(super) fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: Arc<ModuleStore>) -> Self {
         Self { fsm, snapshots, modules }
     }
 
@@ -51,7 +52,7 @@ impl SnapshotBuilder {
         };
         let (store, modules) = (self.snapshots.clone(), self.modules.clone());
         let mut writer = blocking(move || {
-            let mut writer = store.begin(meta, &host)?;
+            let mut writer = store.begin(meta, host.encode())?;
             for module in needed {
                 write_module(&mut writer, &modules, module)?;
             }

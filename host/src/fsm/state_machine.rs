@@ -1,6 +1,7 @@
 //! openraft's state machine, in front of the thread that owns it.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
@@ -23,13 +24,13 @@ const APPLY_BATCH_BYTES: usize = 4 << 20;
 pub struct StateMachine {
     fsm: FsmHandle,
     snapshots: SnapshotStore,
-    modules: ModuleStore,
+    modules: Arc<ModuleStore>,
 }
 
 impl StateMachine {
     /// The state machine behind `fsm`, with its snapshots in `snapshots` and the modules that those
     /// need in `modules`.
-    pub fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: ModuleStore) -> Self {
+    pub fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: Arc<ModuleStore>) -> Self {
         Self { fsm, snapshots, modules }
     }
 

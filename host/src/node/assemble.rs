@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::config::{Config, MAX_MODULE_BYTES, RaftTiming};
 use crate::fsm::{self, FsmError, MachineParts, StateMachine};
 use crate::raft::{self, Consensus, ConsensusParts, Local, Network};
-use crate::storage::{DataDir, Database, LogStore, ModuleStore, Origin, SnapshotStore, StorageError};
+use crate::storage::{DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError};
 use crate::tasks::Tasks;
 use crate::types::{NodeId, TypeConfig};
 use crate::wasm::Engine;
@@ -54,9 +54,6 @@ pub enum StartError {
     /// Raft cannot start from what is on disk.
     #[error("cannot start raft: {0}")]
     Raft(String),
-    /// The operating system has no randomness.
-    #[error("cannot draw random bytes: {0}")]
-    Random(#[source] getrandom::Error),
     /// The cluster did not take this node in.
     #[error(transparent)]
     Join(#[from] super::join::JoinError),
@@ -81,19 +78,25 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let (raft_listener, raft_addr) = bind("--raft-addr", &config.raft_addr).await?;
     let (http_listener, http_addr) = bind("--server-addr", &config.server_addr).await?;
 
-    let origin = if config.join.is_empty() { Origin::Bootstrap } else { Origin::Join };
-    let database = Database::open(&data_dir, config.id, origin)?;
-    let origin = database.identity().origin;
-    let local = Arc::new(Local::new(database.clone(), raft_addr, http_addr));
-    if origin == Origin::Bootstrap && local.cluster().is_none() {
+    let database = Database::open(data_dir.log())?;
+    let identity = match database.identity_of(config.id)? {
+        Some(identity) => identity,
+        None if config.join.is_empty() => {
+            database.create_identity(config.id, Origin::Bootstrap)?
+        }
+        None => database.create_identity(config.id, Origin::Join)?,
+    };
+    let local = Arc::new(Local::new(database.clone(), &identity, raft_addr, http_addr));
+    if identity.origin == Origin::Bootstrap && local.cluster().is_none() {
         local.found_cluster().await?;
     }
 
     let engine = Engine::new(Some(data_dir.cache()))
         .map_err(|error| StartError::Engine(error.to_string()))?;
-    let modules = ModuleStore::open(&data_dir)?;
+    let modules = Arc::new(ModuleStore::open(&data_dir)?);
     let snapshots = SnapshotStore::open(&data_dir)?;
-    let log = LogStore::open(&database, &snapshots)?;
+    let log = LogStore::open(&database, LogLimits::DEFAULT)?;
+    log.set_purge_floor(snapshots.purge_floor())?;
     let parts = MachineParts {
         engine: engine.clone(),
         modules: modules.clone(),
@@ -110,7 +113,7 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let consensus = Arc::new(Consensus::new(ConsensusParts {
         raft,
         local,
-        origin,
+        origin: identity.origin,
         network,
         fsm,
         log: log.clone(),

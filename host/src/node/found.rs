@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::assemble::StartError;
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, MAX_MODULE_BYTES};
 use crate::raft::{Consensus, ProposeError, ReadError};
 use crate::types::{Activation, Limits, MODULE_CHUNK_BYTES, ModuleId, Proposal, Reply};
 use crate::wasm::Engine;
@@ -36,7 +36,8 @@ pub(super) async fn first_module(config: &Config, engine: &Engine) -> Result<Byt
     let failed = |reason: String| StartError::Module { path: path.display().to_string(), reason };
     let bytes = tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))?;
     let engine = engine.clone();
-    let checked = tokio::task::spawn_blocking(move || engine.load(&bytes).map(|_| bytes)).await;
+    let max_bytes = usize::try_from(MAX_MODULE_BYTES).unwrap_or(usize::MAX);
+    let checked = tokio::task::spawn_blocking(move || engine.load(&bytes, max_bytes).map(|_| bytes)).await;
     let loaded = checked.map_err(|panic| failed(panic.to_string()))?;
     loaded.map(Bytes::from).map_err(|error| failed(error.to_string()))
 }

@@ -7,6 +7,7 @@ use openraft::async_runtime::WatchReceiver;
 
 use crate::config::SnapshotPolicy;
 use crate::raft::Consensus;
+use crate::types::LogIndex;
 
 /// The least time between two looks at the log.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -14,6 +15,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Triggers a snapshot whenever the log behind the newest one passes the policy's entries or bytes.
 pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPolicy) {
     let mut metrics = consensus.raft().metrics();
+    let mut kept = None;
     let mut tried = None;
     while metrics.changed().await.is_ok() {
         let (applied, snapshot) = {
@@ -21,14 +23,40 @@ pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPo
             let index = |id: &Option<crate::types::LogId>| id.as_ref().map(|id| id.index);
             (index(&metrics.last_applied), index(&metrics.snapshot))
         };
-        let covered = snapshot.max(tried).map_or(0, |index| index + 1);
-        let behind = applied.map_or(0, |applied| (applied + 1).saturating_sub(covered));
-        if behind >= policy.entries || consensus.log_bytes_from(covered) >= policy.bytes {
+        if kept != snapshot {
+            // Two snapshots are kept, and the log behind the older one: the newer may rot.
+            let floor = consensus.snapshots().purge_floor();
+            if let Err(error) = consensus.log().set_purge_floor(floor) {
+                tracing::warn!(%error, "cannot purge the log");
+            }
+            kept = snapshot;
+        }
+        let covered = snapshot.max(tried);
+        if is_due(&consensus, &policy, applied, covered) {
             if consensus.raft().trigger().snapshot().await.is_err() {
                 return;
             }
             tried = applied;
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+fn is_due(
+    consensus: &Consensus,
+    policy: &SnapshotPolicy,
+    applied: Option<LogIndex>,
+    covered: Option<LogIndex>,
+) -> bool {
+    let next = |index: Option<LogIndex>| index.map_or(0, |index| index + 1);
+    if next(applied).saturating_sub(next(covered)) >= policy.entries {
+        return true;
+    }
+    match consensus.log().bytes_after(covered) {
+        Ok(bytes) => applied > covered && bytes >= policy.bytes,
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell how long the log is");
+            false
+        }
     }
 }

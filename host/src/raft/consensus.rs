@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
-use openraft::{RaftMetrics, ServerState};
+use openraft::{Instant as _, RaftMetrics, ServerState};
 use tokio::sync::Semaphore;
 
 use super::local::Local;
@@ -242,9 +242,8 @@ impl Consensus {
         self.parts.fsm.speaks(protocol)
     }
 
-    /// Bytes of log entries from an index on.
-    pub(crate) fn log_bytes_from(&self, index: LogIndex) -> u64 {
-        self.parts.log.bytes_from(index)
+    pub(crate) fn log(&self) -> &LogStore {
+        &self.parts.log
     }
 
     /// Whether this node, if it leads, has heard from a quorum lately.
@@ -252,10 +251,11 @@ impl Consensus {
         let metrics = self.parts.raft.metrics();
         let metrics = metrics.borrow_watched();
         let alone = metrics.membership_config.membership().voter_ids().count() < 2;
-        let heard = |acked: &tokio::time::Instant| acked.elapsed() < self.parts.quorum_deadline;
         metrics.state != ServerState::Leader
             || alone
-            || metrics.last_quorum_acked.as_ref().is_none_or(|acked| heard(acked))
+            || metrics.last_quorum_acked.as_ref().is_none_or(|acked| {
+                acked.elapsed() < self.parts.quorum_deadline
+            })
     }
 
     /// The error that stopped this node, if one did.
@@ -284,7 +284,7 @@ impl Consensus {
             learners: membership.learner_ids().collect(),
             stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
             fsm: self.parts.fsm.status(),
-            log: self.parts.log.stats(),
+            log: self.parts.log.stats().into(),
         }
     }
 

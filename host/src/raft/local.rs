@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::storage::{Database, IdentityError};
+use crate::storage::{Database, Identity, StorageError};
 use crate::types::{ClusterId, InstanceId, NodeId, NodeInfo};
 
 /// This node's names and addresses. The cluster is unknown until it was bootstrapped or joined.
@@ -22,10 +22,15 @@ pub struct Local {
 
 impl Local {
     /// The node that `database` belongs to, reached at these addresses.
-    pub fn new(database: Database, raft_addr: String, http_addr: String) -> Self {
-        let identity = database.identity();
+    pub fn new(
+        database: Database,
+        identity: &Identity,
+        raft_addr: String,
+        http_addr: String,
+    ) -> Self {
         let cluster = identity.cluster.map(OnceLock::from).unwrap_or_default();
-        Self { id: identity.node_id, instance: identity.instance, raft_addr, http_addr, cluster, database }
+        let (id, instance) = (identity.node_id, identity.instance);
+        Self { id, instance, raft_addr, http_addr, cluster, database }
     }
 
     /// The cluster that this node belongs to, once it does.
@@ -34,10 +39,10 @@ impl Local {
     }
 
     /// Joins a cluster for good: durable before it returns.
-    pub(crate) async fn adopt_cluster(&self, cluster: ClusterId) -> Result<(), IdentityError> {
+    pub(crate) async fn adopt_cluster(&self, cluster: ClusterId) -> Result<(), StorageError> {
         let database = self.database.clone();
         let adopted = tokio::task::spawn_blocking(move || database.adopt_cluster(cluster)).await;
-        adopted.map_err(|panic| IdentityError::Interrupted(panic.to_string()))??;
+        adopted.map_err(|panic| StorageError::Refused(panic.to_string()))??;
         self.cluster.get_or_init(|| cluster);
         Ok(())
     }
@@ -45,7 +50,9 @@ impl Local {
     /// Draws the id of a new cluster and joins it.
     pub(crate) async fn found_cluster(&self) -> Result<(), StorageError> {
         let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(StorageError::Random)?;
+        getrandom::fill(&mut id).map_err(|error| {
+            StorageError::Refused(format!("the system gives no random bytes: {error}"))
+        })?;
         self.adopt_cluster(ClusterId(id)).await
     }
 

@@ -61,7 +61,35 @@ pub struct NodeStatus {
     /// Its state machine.
     pub fsm: FsmStatus,
     /// Its log writer.
-    pub log: WriterStats,
+    pub log: LogStatus,
+}
+
+/// A log writer's figures, since its process started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Durable commits, each with one fsync.
+    pub commits: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// Bytes of those entries.
+    pub bytes: u64,
+    /// Microseconds spent in commits.
+    pub commit_us: u64,
+    /// Microseconds of the longest commit.
+    pub commit_max_us: u64,
+}
+
+impl From<WriterStats> for LogStatus {
+    fn from(stats: WriterStats) -> Self {
+        let us = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            commits: stats.commits,
+            entries: stats.entries,
+            bytes: stats.bytes,
+            commit_us: us(stats.commit_time),
+            commit_max_us: us(stats.commit_time_max),
+        }
+    }
 }
 
 /// A node as another one reached it, or did not.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::StorageError;
 use super::files::{publish, remove};
-use super::snapshot_file::{SnapshotFile, SnapshotId, stem};
-use super::snapshot_store::{Folder, PARTIAL_EXTENSION, SNAPSHOT_EXTENSION};
+use super::snapshot_file::{SnapshotFile, SnapshotId};
+use super::snapshot_store::{Folder, PARTIAL_EXTENSION, RECEIVED_EXTENSION};
 use super::snapshot_writer::SYNC_BYTES;
 
 /// Receives a snapshot file from a peer. What arrived stays on disk when the value is dropped or
@@ -97,8 +97,12 @@ impl IncomingSnapshot {
         Ok(())
     }
 
-    /// Checks every byte, puts the file on disk under its name, and deletes snapshots that are one
-    /// too many.
+    /// Checks every byte. The file is not one of the kept snapshots yet: openraft has to decide
+    /// first whether it installs it, and to cut off log entries that contradict it. Otherwise a
+    /// crash in between would leave a log that does not fit its snapshot.
+    ///
+    /// [`SnapshotStore::keep`](super::SnapshotStore::keep) or
+    /// [`SnapshotStore::discard`](super::SnapshotStore::discard) comes next.
     ///
     /// # Errors
     /// [`StorageError::Refused`] when bytes are missing or a later transfer took over.
@@ -119,13 +123,11 @@ impl IncomingSnapshot {
             }
             return Err(error);
         }
-        let dest = self
-            .folder
-            .path(&stem(self.id.last_log_id), SNAPSHOT_EXTENSION);
-        publish(&*self.folder.files, &self.file, &self.partial, &dest)?;
-        let snapshot = SnapshotFile::open(&dest)?;
+        // Under a name of its own: the next transfer deletes partial files.
+        let received = self.folder.path(&self.id.to_string(), RECEIVED_EXTENSION);
+        publish(&*self.folder.files, &self.file, &self.partial, &received)?;
+        let snapshot = SnapshotFile::open(&received)?;
         snapshot.mark_verified();
-        self.folder.adopt(snapshot.clone());
         Ok(snapshot)
     }
 

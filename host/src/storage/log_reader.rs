@@ -54,17 +54,25 @@ impl LogStore {
         if slice.disk.is_empty() {
             return Ok(slice.recent);
         }
-        self.blocking(move |inner| {
-            let take = || inner.tail.lock().slice_limited(start, end, bytes);
-            let (stored, slice) = read_consistent(inner, slice, take, bytes)?;
-            // Truncated and written anew meanwhile, the range may be in memory after all.
-            Ok(if slice.disk.is_empty() {
-                slice.recent
-            } else {
-                stored
-            })
-        })
-        .await
+        self.blocking(move |inner| read_page(inner, slice, start, end)).await
+    }
+
+    /// Entries from `start` on, before `end`: a bounded page of them, at least one where there is
+    /// any. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn read_blocking(
+        &self,
+        start: LogIndex,
+        end: LogIndex,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let bytes = self.inner.limits.read_bytes;
+        let slice = self.inner.tail.lock().slice_limited(start, end, bytes);
+        if slice.disk.is_empty() {
+            return Ok(slice.recent);
+        }
+        read_page(&self.inner, slice, start, end)
     }
 }
 
@@ -135,6 +143,20 @@ impl Pages {
         self.page = page.into_iter();
         Ok(self.page.next())
     }
+}
+
+/// Reads a page that begins on disk.
+fn read_page(
+    inner: &Inner,
+    slice: Slice,
+    start: LogIndex,
+    end: LogIndex,
+) -> Result<Vec<Entry>, StorageError> {
+    let bytes = inner.limits.read_bytes;
+    let take = || inner.tail.lock().slice_limited(start, end, bytes);
+    let (stored, slice) = read_consistent(inner, slice, take, bytes)?;
+    // Truncated and written anew meanwhile, the range may be in memory after all.
+    Ok(if slice.disk.is_empty() { slice.recent } else { stored })
 }
 
 /// Reads the part of `slice` that is on disk, up to `bytes`, as it was when `slice` was taken. If

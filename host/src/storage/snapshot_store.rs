@@ -1,14 +1,15 @@
 //! The snapshots of this node: which are kept, and which is the newest that can be trusted.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::files::{Files, remove};
+use super::files::{Files, publish, remove};
+use super::snapshot_file::stem;
 use super::{
     DataDir, IncomingSnapshot, PurgeFloor, SnapshotFile, SnapshotId, SnapshotWriter, StorageError,
 };
@@ -20,6 +21,7 @@ pub(super) const TEMP_EXTENSION: &str = "tmp";
 /// A file that is being received: a later transfer goes on with it.
 pub(super) const PARTIAL_EXTENSION: &str = "partial";
 /// A damaged snapshot, for whoever wants to know what happened to it.
+pub(super) const RECEIVED_EXTENSION: &str = "received";
 const BAD_EXTENSION: &str = "bad";
 
 /// Snapshots that are kept: the newest, and the one to fall back to when its file is rotten.
@@ -57,7 +59,7 @@ impl SnapshotStore {
         let mut kept = Vec::new();
         for path in folder.list()? {
             match path.extension().and_then(OsStr::to_str) {
-                Some(TEMP_EXTENSION) => remove(&path)?,
+                Some(TEMP_EXTENSION | RECEIVED_EXTENSION) => remove(&path)?,
                 Some(SNAPSHOT_EXTENSION) => match SnapshotFile::open(&path) {
                     Ok(snapshot) => kept.push(snapshot),
                     Err(error @ StorageError::Damaged { .. }) => folder.set_aside(&path, &error)?,
@@ -115,6 +117,38 @@ impl SnapshotStore {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Makes a received snapshot one of the kept ones, durably, and deletes those that are one too
+    /// many. A snapshot that is kept already stays so.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep(&self, snapshot: SnapshotFile) -> Result<SnapshotFile, StorageError> {
+        if !is_received(&snapshot) {
+            return Ok(snapshot);
+        }
+        let received = snapshot.path();
+        let stem = stem(snapshot.meta().last_log_id);
+        let dest = self.folder.path(&stem, SNAPSHOT_EXTENSION);
+        let file = File::open(received).map_err(StorageError::io("open", received))?;
+        publish(&*self.folder.files, &file, received, &dest)?;
+        let kept = SnapshotFile::open(&dest)?;
+        kept.mark_verified();
+        self.folder.adopt(kept.clone());
+        Ok(kept)
+    }
+
+    /// Deletes a received snapshot that was not kept.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn discard(&self, snapshot: &SnapshotFile) -> Result<(), StorageError> {
+        if is_received(snapshot) {
+            remove(snapshot.path())
+        } else {
+            Ok(())
         }
     }
 
@@ -205,6 +239,10 @@ impl Folder {
             .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
             .map_err(StorageError::io("list", &self.path))
     }
+}
+
+fn is_received(snapshot: &SnapshotFile) -> bool {
+    snapshot.path().extension().is_some_and(|extension| extension == RECEIVED_EXTENSION)
 }
 
 #[cfg(test)]

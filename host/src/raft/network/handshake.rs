@@ -145,7 +145,7 @@ where
             Err(refusal) => (Err(refusal.clone()), Err(refusal)),
         };
         send(connection, &greeting(body)).await?;
-        Ok(outcome)
+        Ok::<_, io::Error>(outcome)
     };
     let outcome = tokio::time::timeout(HANDSHAKE_DEADLINE, exchange)
         .await

@@ -11,7 +11,8 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use crate::raft::status::NodeStatus;
-use crate::types::{LogId, LogIndex, TypeConfig, Vote};
+use crate::storage::SnapshotId;
+use crate::types::{LogIndex, TypeConfig, Vote};
 
 /// A request with the id that its answer carries.
 ///
@@ -62,10 +63,7 @@ pub(crate) type AppendResponse = Result<StreamAppendResult<TypeConfig>, String>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotOffer {
     pub(crate) vote: Vote,
-    pub(crate) last_log_id: Option<LogId>,
-    /// Bytes of the file.
-    pub(crate) size: u64,
-    pub(crate) checksum: [u8; 32],
+    pub(crate) id: SnapshotId,
 }
 
 /// What the sender of a snapshot says after the receiver's [`SnapshotReply::Resume`].

@@ -13,7 +13,7 @@ mod peer;
 mod server;
 mod transfer;
 
-pub(crate) use control::{CallError, ControlLane};
+pub(crate) use control::CallError;
 pub(crate) use dial::{DialError, Target, dial};
 pub(crate) use handshake::{HandshakeError, Lane};
 pub(crate) use message::{ControlRequest, ControlResponse};

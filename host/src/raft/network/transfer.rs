@@ -7,13 +7,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use openraft::raft::SnapshotResponse;
 use openraft::storage::Snapshot;
-use tokio::fs::File;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{self, Connection, decode_message, invalid_data};
 use super::message::{SnapshotOffer, SnapshotPart, SnapshotReply};
 use crate::fsm::StateMachine;
-use crate::storage::{IncomingSnapshot, SnapshotFile, SnapshotId, SnapshotStore};
+use crate::storage::{IncomingSnapshot, SnapshotFile, SnapshotId, SnapshotStore, StorageError};
 use crate::types::{TypeConfig, Vote};
 
 /// The size of the pieces that a snapshot travels in, in bytes.
@@ -35,8 +34,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let id = file.id();
-    let offer =
-        SnapshotOffer { vote, last_log_id: id.last_log_id, size: id.size, checksum: id.checksum };
+    let offer = SnapshotOffer { vote, id };
     within(deadline, frame::send(connection, &offer)).await?;
     let offset = match reply(connection, deadline).await? {
         SnapshotReply::Resume(offset) if offset <= id.size => offset,
@@ -46,15 +44,11 @@ where
     };
     tracing::info!(snapshot = %id, offset, size = id.size, "sending a snapshot");
 
-    let mut source = File::open(file.path()).await?;
-    source.seek(io::SeekFrom::Start(offset)).await?;
-    let mut rest = id.size - offset;
-    while rest > 0 {
-        let part = rest.min(PART_BYTES as u64);
-        let mut bytes = vec![0; usize::try_from(part).unwrap_or(PART_BYTES)];
-        source.read_exact(&mut bytes).await?;
-        within(deadline, frame::send(connection, &SnapshotPart::Bytes(Bytes::from(bytes)))).await?;
-        rest -= part;
+    let mut sent = offset;
+    while sent < id.size {
+        let part = read_part(file.clone(), sent).await?;
+        sent += part.len() as u64;
+        within(deadline, frame::send(connection, &SnapshotPart::Bytes(part))).await?;
     }
     within(deadline, frame::send(connection, &SnapshotPart::End)).await?;
     loop {
@@ -67,6 +61,17 @@ where
             }
         }
     }
+}
+
+async fn read_part(file: SnapshotFile, offset: u64) -> io::Result<Bytes> {
+    let read = move || {
+        let mut part = vec![0; PART_BYTES];
+        let filled = file.read_at(offset, &mut part)?;
+        part.truncate(filled);
+        Ok(Bytes::from(part))
+    };
+    let part = tokio::task::spawn_blocking(read).await?.map_err(|error: StorageError| io::Error::other(error))?;
+    if part.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(part) }
 }
 
 async fn reply<S>(connection: &mut Connection<S>, deadline: Duration) -> io::Result<SnapshotReply>
@@ -100,18 +105,14 @@ where
 {
     let frame = connection.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
     let offer: SnapshotOffer = decode_message(&frame)?;
-    let id = SnapshotId {
-        last_log_id: offer.last_log_id,
-        size: offer.size,
-        checksum: offer.checksum,
-    };
+    let id = offer.id;
     let incoming = open(store, id).await?;
     let offset = incoming.offset();
     tracing::info!(snapshot = %id, offset, size = id.size, "receiving a snapshot");
     frame::send(connection, &SnapshotReply::Resume(offset)).await?;
     let incoming = receive_parts(connection, incoming).await?;
 
-    let install = install(raft, offer.vote, incoming);
+    let install = install(raft, store, offer.vote, incoming);
     tokio::pin!(install);
     let mut still_installing = tokio::time::interval(INSTALLING_INTERVAL);
     loop {
@@ -150,7 +151,7 @@ where
             SnapshotPart::End => return Ok(incoming),
         };
         incoming = tokio::task::spawn_blocking(move || {
-            incoming.write(&bytes).map(|()| incoming).map_err(io::Error::other)
+            incoming.write_at_end(&bytes).map(|()| incoming).map_err(io::Error::other)
         })
         .await??;
     }
@@ -158,11 +159,15 @@ where
 
 async fn install(
     raft: &openraft::Raft<TypeConfig, StateMachine>,
+    store: &SnapshotStore,
     vote: Vote,
     incoming: IncomingSnapshot,
 ) -> io::Result<SnapshotResponse<TypeConfig>> {
     let verified = tokio::task::spawn_blocking(move || incoming.finish()).await?;
     let file = verified.map_err(io::Error::other)?;
-    let snapshot = Snapshot { meta: file.meta().clone(), snapshot: file };
-    raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other)
+    let snapshot = Snapshot { meta: file.meta().clone(), snapshot: file.clone() };
+    let installed = raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other);
+    // Rejected, or behind the log already: nobody keeps it.
+    store.discard(&file).map_err(io::Error::other)?;
+    installed
 }

@@ -1,0 +1,3 @@
+//! placeholder
+/// KV
+pub const KV: &[u8] = &[];
