@@ -32,7 +32,12 @@ pub struct Flags {
     server_addr: String,
 
     /// Join the cluster of the member at this HTTP address, if not a member yet; may be repeated
-    #[arg(long, env = "RKV_JOIN", value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "RKV_JOIN",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
     join: Vec<String>,
 
     /// The state machine of a new cluster, a component [default: the bundled key-value store]
@@ -88,7 +93,12 @@ pub struct Flags {
     request_timeout_ms: u64,
 
     /// What is logged, such as `info` or `info,rkv_host=debug`
-    #[arg(long, env = "RKV_LOG", value_name = "FILTER", default_value = "info,openraft=error")]
+    #[arg(
+        long,
+        env = "RKV_LOG",
+        value_name = "FILTER",
+        default_value = "info,openraft=error"
+    )]
     pub log: String,
 }
 
@@ -154,7 +164,10 @@ mod tests {
     fn contradictions_are_refused_with_both_numbers() {
         let refused = |flags: &[&str]| config(flags).unwrap_err().to_string();
         let heartbeat = refused(&["--heartbeat-ms", "400"]);
-        assert!(heartbeat.contains("400") && heartbeat.contains("500"), "{heartbeat}");
+        assert!(
+            heartbeat.contains("400") && heartbeat.contains("500"),
+            "{heartbeat}"
+        );
         let value = refused(&["--max-body-bytes", "5"]);
         assert!(value.contains("1048576") && value.contains('5'), "{value}");
         assert!(refused(&["--raft-addr", "localhost"]).contains("HOST:PORT"));
@@ -166,7 +179,9 @@ mod tests {
     fn every_flag_has_an_environment_variable() {
         let mut without = Vec::new();
         for argument in Flags::command().get_arguments() {
-            if argument.get_env().is_none() && !["help", "version"].contains(&argument.get_id().as_str()) {
+            if argument.get_env().is_none()
+                && !["help", "version"].contains(&argument.get_id().as_str())
+            {
                 without.push(argument.get_id().to_string());
             }
         }

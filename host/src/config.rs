@@ -225,13 +225,19 @@ impl Config {
             }
         }
         let joins = self.join.iter().map(|addr| ("--join", addr));
-        let binds = [("--raft-addr", &self.raft_addr), ("--server-addr", &self.server_addr)];
+        let binds = [
+            ("--raft-addr", &self.raft_addr),
+            ("--server-addr", &self.server_addr),
+        ];
         for (flag, addr) in binds.into_iter().chain(joins) {
-            let port = addr.rsplit_once(':').and_then(|(host, port)| {
-                port.parse::<u16>().ok().filter(|_| !host.is_empty())
-            });
+            let port = addr
+                .rsplit_once(':')
+                .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
             if port.is_none() {
-                return Err(ConfigError::Address { flag, addr: addr.clone() });
+                return Err(ConfigError::Address {
+                    flag,
+                    addr: addr.clone(),
+                });
             }
         }
         Ok(self)

@@ -14,9 +14,13 @@ pub struct FilterError {
 
 /// Starts logging what `filter` lets through.
 pub fn start(filter: &str) -> Result<(), FilterError> {
-    let parsed = EnvFilter::try_new(filter)
-        .map_err(|source| FilterError { filter: filter.to_owned(), source })?;
-    let logger = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
+    let parsed = EnvFilter::try_new(filter).map_err(|source| FilterError {
+        filter: filter.to_owned(),
+        source,
+    })?;
+    let logger = tracing_subscriber::fmt()
+        .with_env_filter(parsed)
+        .with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         logger.init();
     } else {

@@ -17,11 +17,16 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wasm", &["types"]),
     ("storage", &["types"]),
     ("fsm", &["storage", "wasm", "types"]),
-    ("raft", &["fsm", "storage", "types", "tasks", "clock", "config"]),
+    (
+        "raft",
+        &["fsm", "storage", "types", "tasks", "clock", "config"],
+    ),
     ("api", &["raft", "types", "tasks", "config"]),
     (
         "node",
-        &["api", "raft", "fsm", "storage", "wasm", "types", "tasks", "clock", "config", "bundled"],
+        &[
+            "api", "raft", "fsm", "storage", "wasm", "types", "tasks", "clock", "config", "bundled",
+        ],
     ),
 ];
 
@@ -73,7 +78,9 @@ fn source_files() -> Vec<(String, PathBuf)> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let inside = path.strip_prefix(&source).expect("it is in the source folder");
+                let inside = path
+                    .strip_prefix(&source)
+                    .expect("it is in the source folder");
                 let first = inside.components().next().expect("a file has a name");
                 let module = first.as_os_str().to_string_lossy().replace(".rs", "");
                 files.push((module, path));
@@ -86,7 +93,9 @@ fn source_files() -> Vec<(String, PathBuf)> {
 
 /// The first segment of every path that begins with `prefix`, comments left out.
 fn paths_after(text: &str, prefix: &str) -> BTreeSet<String> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     let mut found = BTreeSet::new();
     for line in code {
         for (at, _) in line.match_indices(prefix) {
@@ -95,7 +104,9 @@ fn paths_after(text: &str, prefix: &str) -> BTreeSet<String> {
                 continue;
             }
             let rest = &line[at + prefix.len()..];
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len());
             if end > 0 {
                 found.insert(rest[..end].to_owned());
             }

@@ -13,7 +13,9 @@ use super::redirect::Failed;
 use super::request::read_body;
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new().route("/fsm/apply", post(apply)).route("/fsm/query", post(query))
+    Router::new()
+        .route("/fsm/apply", post(apply))
+        .route("/fsm/query", post(query))
 }
 
 async fn apply(State(api): State<Arc<ApiState>>, body: Body) -> Result<Bytes, Failed> {

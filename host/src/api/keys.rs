@@ -34,7 +34,10 @@ async fn read(
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Failed> {
     let key = accept_key(&api, key)?;
-    let query = Query::Get { key: key.as_bytes() }.encode();
+    let query = Query::Get {
+        key: key.as_bytes(),
+    }
+    .encode();
     let answer = api.ask(parameters.as_deref(), Bytes::from(query)).await?;
     match Answer::decode(&answer) {
         Ok(Answer::Value(value)) => {
@@ -66,13 +69,18 @@ async fn write(
         }
         Some(value) => Bytes::from(value),
         None if body.is_empty() => {
-            let detail = "the value is missing: send it as the body, or as ?val= (which may be empty)";
+            let detail =
+                "the value is missing: send it as the body, or as ?val= (which may be empty)";
             return Err(Problem::bad_request(detail).into());
         }
         None => body,
     };
     check_size("the value in bytes", value.len(), limit)?;
-    let command = Command::Set { key: key.as_bytes(), value: &value }.encode();
+    let command = Command::Set {
+        key: key.as_bytes(),
+        value: &value,
+    }
+    .encode();
     api.consensus.propose(Bytes::from(command)).await?;
     Ok(StatusCode::OK)
 }
@@ -82,7 +90,10 @@ async fn delete(
     key: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Failed> {
     let key = accept_key(&api, key)?;
-    let command = Command::Delete { key: key.as_bytes() }.encode();
+    let command = Command::Delete {
+        key: key.as_bytes(),
+    }
+    .encode();
     api.consensus.propose(Bytes::from(command)).await?;
     Ok(StatusCode::OK)
 }
@@ -96,12 +107,21 @@ async fn list(
     let after = query_text(parameters.as_deref(), "after")?;
     let limit = match query_text(parameters.as_deref(), "limit")? {
         None => 0,
-        Some(text) => text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
-            Problem::bad_request(format!("`{text}` is not a limit: a number from 1 on"))
-        })?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| *limit > 0)
+            .ok_or_else(|| {
+                Problem::bad_request(format!("`{text}` is not a limit: a number from 1 on"))
+            })?,
     };
     let after = after.as_deref().map(str::as_bytes);
-    let query = Query::Keys { prefix: prefix.as_bytes(), after, limit }.encode();
+    let query = Query::Keys {
+        prefix: prefix.as_bytes(),
+        after,
+        limit,
+    }
+    .encode();
     let answer = api.ask(parameters.as_deref(), Bytes::from(query)).await?;
     let Ok(Answer::Keys { keys, .. }) = Answer::decode(&answer) else {
         return Err(broken_protocol().into());
@@ -115,7 +135,9 @@ async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<Sta
     api.consensus.expect_leader()?;
     let body = read_body(body, "the body in bytes", api.limits.max_body_bytes).await?;
     let pairs: BTreeMap<String, String> = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_request(format!("the body is not a JSON object of keys and string values: {error}"))
+        Problem::bad_request(format!(
+            "the body is not a JSON object of keys and string values: {error}"
+        ))
     })?;
     check_size("the number of keys", pairs.len(), MAX_BATCH_KEYS)?;
     for (key, value) in &pairs {
@@ -125,16 +147,18 @@ async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<Sta
     if pairs.is_empty() {
         return Ok(StatusCode::OK);
     }
-    let pairs = pairs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
-    api.consensus.propose(Bytes::from(Command::Batch(pairs).encode())).await?;
+    let pairs = pairs
+        .iter()
+        .map(|(key, value)| (key.as_bytes(), value.as_bytes()))
+        .collect();
+    api.consensus
+        .propose(Bytes::from(Command::Batch(pairs).encode()))
+        .await?;
     Ok(StatusCode::OK)
 }
 
 /// The key of a request to a module that has keys.
-fn accept_key(
-    api: &ApiState,
-    key: Result<Path<String>, PathRejection>,
-) -> Result<String, Failed> {
+fn accept_key(api: &ApiState, key: Result<Path<String>, PathRejection>) -> Result<String, Failed> {
     expect_kv(api)?;
     let Path(key) = key.map_err(|_| Problem::bad_request("the key is not UTF-8"))?;
     check_key(api, &key)?;
@@ -171,5 +195,10 @@ fn expect_kv(api: &ApiState) -> Result<(), Failed> {
 
 fn broken_protocol() -> Problem {
     let detail = format!("the active module lists {PROTOCOL} and answers in another encoding");
-    Problem::new(StatusCode::BAD_GATEWAY, "broken_module", "The module broke its protocol", detail)
+    Problem::new(
+        StatusCode::BAD_GATEWAY,
+        "broken_module",
+        "The module broke its protocol",
+        detail,
+    )
 }

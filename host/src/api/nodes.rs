@@ -53,10 +53,13 @@ fn finished(
 }
 
 fn node_id(text: &str) -> Result<NodeId, Problem> {
-    text.parse().map_err(|_| Problem::bad_request(format!("`{text}` is not a node id: 1, 2, 3 ...")))
+    text.parse()
+        .map_err(|_| Problem::bad_request(format!("`{text}` is not a node id: 1, 2, 3 ...")))
 }
 
 fn raft_addr(query: Option<&str>) -> Result<String, Problem> {
     let addr = query_text(query, "addr")?.filter(|addr| !addr.is_empty());
-    addr.ok_or_else(|| Problem::bad_request("the raft address of the node is missing: ?addr=HOST:PORT"))
+    addr.ok_or_else(|| {
+        Problem::bad_request("the raft address of the node is missing: ?addr=HOST:PORT")
+    })
 }

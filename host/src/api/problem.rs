@@ -65,15 +65,24 @@ impl Problem {
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "bad_request", "Bad request", detail)
-            .outcome(WriteOutcome::NotApplied)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "Bad request",
+            detail,
+        )
+        .outcome(WriteOutcome::NotApplied)
     }
 
     pub(crate) fn too_large(what: &str, limit: u64) -> Self {
         let detail = format!("{what} is over the limit of {limit}");
-        let mut problem =
-            Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "Too large", detail)
-                .outcome(WriteOutcome::NotApplied);
+        let mut problem = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "Too large",
+            detail,
+        )
+        .outcome(WriteOutcome::NotApplied);
         problem.limit = Some(limit);
         problem
     }
@@ -156,9 +165,11 @@ impl From<ProposeError> for Problem {
                 Self::new(status, "outcome_unknown", "The outcome is unknown", detail)
                     .outcome(WriteOutcome::Unknown)
             }
-            ProposeError::Stopped(_) => {
-                not_applied(Self::unavailable("stopped", "This node has stopped", detail))
-            }
+            ProposeError::Stopped(_) => not_applied(Self::unavailable(
+                "stopped",
+                "This node has stopped",
+                detail,
+            )),
             ProposeError::Refused(_) => not_applied(refused(detail)),
             ProposeError::Trapped(_) => not_applied(trapped(detail)),
             ProposeError::NoModule => not_applied(no_module(detail)),
@@ -173,16 +184,16 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NoLeader => Self::unavailable("no_leader", "No leader", detail),
             ReadError::NoQuorum(_) => Self::unavailable("no_quorum", "No quorum", detail),
-            ReadError::Deadline(_) => {
-                Self::unavailable("read_timeout", "The read could not be confirmed in time", detail)
-            }
+            ReadError::Deadline(_) => Self::unavailable(
+                "read_timeout",
+                "The read could not be confirmed in time",
+                detail,
+            ),
             ReadError::Overloaded => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 Self::new(status, "overloaded", "Too much in flight", detail).retryable()
             }
-            ReadError::Stopped(_) => {
-                Self::unavailable("stopped", "This node has stopped", detail)
-            }
+            ReadError::Stopped(_) => Self::unavailable("stopped", "This node has stopped", detail),
             ReadError::NoModule => no_module(detail),
             ReadError::Refused(_) => refused(detail),
             ReadError::Trapped(_) => trapped(detail),
@@ -195,9 +206,12 @@ impl From<MembershipError> for Problem {
         let detail = error.to_string();
         match error {
             MembershipError::Conflict(_) => conflict(detail),
-            MembershipError::Unknown(_) => {
-                Self::new(StatusCode::NOT_FOUND, "no_such_node", "No such node", detail)
-            }
+            MembershipError::Unknown(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_such_node",
+                "No such node",
+                detail,
+            ),
             MembershipError::Busy => {
                 Self::unavailable("busy", "Another membership change is under way", detail)
             }

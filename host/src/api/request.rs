@@ -22,7 +22,9 @@ pub(crate) async fn read_body(body: Body, what: &str, limit: usize) -> Result<By
         Problem::bad_request(format!("the body did not arrive within {BODY_DEADLINE:?}"))
     })?;
     read.map_err(|error| {
-        let over = error.source().is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        let over = error
+            .source()
+            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
         if over {
             Problem::too_large(what, limit as u64)
         } else {
@@ -67,7 +69,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_too_large_and_one_at_it_is_not() {
-        assert_eq!(read_body(Body::from("12345"), "it", 5).await.unwrap(), "12345");
+        assert_eq!(
+            read_body(Body::from("12345"), "it", 5).await.unwrap(),
+            "12345"
+        );
         assert!(read_body(Body::from("123456"), "it", 5).await.is_err());
     }
 }

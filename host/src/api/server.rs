@@ -38,7 +38,10 @@ impl Server {
     /// The REST surface over `consensus`.
     pub fn new(consensus: Arc<Consensus>, limits: RequestLimits) -> Self {
         let router = router(Arc::new(ApiState { consensus, limits }));
-        Self { router, stop: CancellationToken::new() }
+        Self {
+            router,
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Ends [`Server::serve`] when cancelled.
@@ -78,7 +81,10 @@ impl Server {
             });
         }
         drop(listener);
-        if tokio::time::timeout(drain, connections.shutdown()).await.is_err() {
+        if tokio::time::timeout(drain, connections.shutdown())
+            .await
+            .is_err()
+        {
             tracing::warn!(?drain, "requests were still under way at the end");
         }
     }
@@ -88,7 +94,10 @@ async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, slot))

@@ -23,7 +23,11 @@ pub(crate) struct ApiState {
 
 impl ApiState {
     /// Asks the module with the consistency that the request asks for.
-    pub(super) async fn ask(&self, parameters: Option<&str>, query: Bytes) -> Result<Bytes, Failed> {
+    pub(super) async fn ask(
+        &self,
+        parameters: Option<&str>,
+        query: Bytes,
+    ) -> Result<Bytes, Failed> {
         match query_text(parameters, "consistency")?.as_deref() {
             None | Some("linearizable") => Ok(self.consensus.query(query).await?),
             Some("stale") => Ok(self.consensus.query_stale(query).await?),
@@ -54,6 +58,14 @@ async fn no_such_route(uri: Uri) -> Problem {
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{} does not take {method}; see the Allow header", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail)
+    let detail = format!(
+        "{} does not take {method}; see the Allow header",
+        uri.path()
+    );
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "Method not allowed",
+        detail,
+    )
 }

@@ -107,7 +107,10 @@ impl Shared {
         }
         let since = |active: &Option<ActiveModule>| active.as_ref().map(|active| active.since);
         if since(&shared.active.read()) != since(&host.active) {
-            let limit = host.active.as_ref().map_or(u64::MAX, |active| active.limits.memory_bytes);
+            let limit = host
+                .active
+                .as_ref()
+                .map_or(u64::MAX, |active| active.limits.memory_bytes);
             shared.memory_limit.store(limit, Ordering::Relaxed);
             *shared.active.write() = host.active.clone();
         }
@@ -137,7 +140,11 @@ pub struct FsmHandle {
 
 impl FsmHandle {
     pub(super) fn new(jobs: Sender<Job>, shared: Shared) -> Self {
-        Self { jobs, shared, waiting_queries: Arc::default() }
+        Self {
+            jobs,
+            shared,
+            waiting_queries: Arc::default(),
+        }
     }
 
     /// Has the thread do a job.
@@ -157,7 +164,9 @@ impl FsmHandle {
         let _waiting = Waiting::enter(&self.waiting_queries).ok_or(QueryError::Overloaded)?;
         let (answer, answered) = oneshot::channel();
         let ended = || QueryError::Stopped("its thread has ended".to_owned());
-        self.jobs.send(Job::Query { query, answer }).map_err(|_| ended())?;
+        self.jobs
+            .send(Job::Query { query, answer })
+            .map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 
@@ -169,6 +178,15 @@ impl FsmHandle {
             Ok(_) => Ok(()),
             Err(_) => Err(QueryError::Stopped("its thread has ended".to_owned())),
         }
+    }
+
+    /// Waits until a module is active.
+    pub async fn wait_active(&self) {
+        let mut applied = self.shared.0.applied.subscribe();
+        // An error means that the thread has ended: there is nothing to wait for.
+        let _ = applied
+            .wait_for(|_| self.shared.0.active.read().is_some())
+            .await;
     }
 
     /// The last entry applied.
@@ -196,7 +214,10 @@ impl FsmHandle {
     /// Bytes of memory in use, and bytes above which commands should be refused.
     pub fn memory(&self) -> (u64, u64) {
         let limit = self.shared.0.memory_limit.load(Ordering::Relaxed);
-        (self.shared.0.memory.load(Ordering::Relaxed), limit / 100 * SOFT_MEMORY_PERCENT)
+        (
+            self.shared.0.memory.load(Ordering::Relaxed),
+            limit / 100 * SOFT_MEMORY_PERCENT,
+        )
     }
 
     /// The figures.
@@ -210,7 +231,9 @@ impl FsmHandle {
             version: described.map(|described| described.version.clone()),
             since: active.as_ref().map(|active| active.since),
             memory_bytes: shared.memory.load(Ordering::Relaxed),
-            memory_limit_bytes: active.as_ref().map_or(0, |active| active.limits.memory_bytes),
+            memory_limit_bytes: active
+                .as_ref()
+                .map_or(0, |active| active.limits.memory_bytes),
             commands: shared.commands.load(Ordering::Relaxed),
             batches: shared.batches.load(Ordering::Relaxed),
             traps: shared.traps.load(Ordering::Relaxed),

@@ -77,15 +77,21 @@ impl HostState {
     pub(super) fn decode(file: &SnapshotFile) -> Result<Self, StorageError> {
         let what = || file.path().display().to_string();
         match file.head().split_first() {
-            Some((&HEAD_VERSION, state)) => postcard::from_bytes(state).map_err(|error| {
-                StorageError::Damaged { what: what(), reason: error.to_string() }
-            }),
+            Some((&HEAD_VERSION, state)) => {
+                postcard::from_bytes(state).map_err(|error| StorageError::Damaged {
+                    what: what(),
+                    reason: error.to_string(),
+                })
+            }
             Some((&version, _)) => Err(StorageError::NewerFormat {
                 what: what(),
                 found: version.into(),
                 known: HEAD_VERSION.into(),
             }),
-            None => Err(StorageError::Damaged { what: what(), reason: "it has no head".into() }),
+            None => Err(StorageError::Damaged {
+                what: what(),
+                reason: "it has no head".into(),
+            }),
         }
     }
 
@@ -98,7 +104,11 @@ impl HostState {
     /// Takes a new membership; nodes that it lacks are retired.
     pub(super) fn set_membership(&mut self, membership: StoredMembership) {
         let stays = |id: &NodeId| membership.membership().get_node(id).is_some();
-        let gone = self.membership.nodes().map(|(id, _)| *id).filter(|id| !stays(id));
+        let gone = self
+            .membership
+            .nodes()
+            .map(|(id, _)| *id)
+            .filter(|id| !stays(id));
         self.retired.extend(gone.collect::<Vec<_>>());
         self.membership = membership;
     }
@@ -120,11 +130,15 @@ impl HostState {
         }
         if offset != upload.len() as u64 {
             self.uploads.remove(&module);
-            return Err(format!("a piece of module {module} is missing before {offset}"));
+            return Err(format!(
+                "a piece of module {module} is missing before {offset}"
+            ));
         }
         if offset + bytes.len() as u64 > max_module_bytes {
             self.uploads.remove(&module);
-            return Err(format!("module {module} has more than {max_module_bytes} bytes"));
+            return Err(format!(
+                "module {module} has more than {max_module_bytes} bytes"
+            ));
         }
         upload.extend_from_slice(bytes);
         Ok(())
@@ -141,7 +155,10 @@ mod tests {
     fn membership(ids: &[NodeId]) -> StoredMembership {
         let nodes: BTreeMap<_, _> = ids.iter().map(|id| (*id, NodeInfo::default())).collect();
         let voters = ids.iter().copied().collect();
-        StoredMembership::new(None, Membership::new_with_defaults(vec![voters], nodes.into_keys()))
+        StoredMembership::new(
+            None,
+            Membership::new_with_defaults(vec![voters], nodes.into_keys()),
+        )
     }
 
     #[test]
@@ -168,6 +185,9 @@ mod tests {
         assert!(state.add_chunk(module, 3, b"d", 10).is_err());
         assert!(state.uploads.is_empty());
         state.add_chunk(module, 0, b"abc", 10).unwrap();
-        assert!(state.add_chunk(module, 3, &[0; 8], 10).is_err(), "over the size");
+        assert!(
+            state.add_chunk(module, 3, &[0; 8], 10).is_err(),
+            "over the size"
+        );
     }
 }

@@ -15,8 +15,8 @@ use super::host_state::{ActiveModule, HostState};
 use super::section::CHUNK_BYTES;
 use crate::storage::{Database, LogStore, ModuleStore, SnapshotStore};
 use crate::types::{
-    Activation, ClusterId, Description, Entry, Failure, Limits, LogIndex, ModuleId, Proposal, Reply, StoredMembership,
-    TrapKind,
+    Activation, ClusterId, Description, Entry, Failure, Limits, LogIndex, ModuleId, Proposal,
+    Reply, StoredMembership, TrapKind,
 };
 use crate::wasm::{ApplyEntry, Context, Engine, Fault, Instance, ModuleError, Snapshot};
 
@@ -142,7 +142,9 @@ impl Machine {
             Err(StepError::Stop(error)) => return Err(error),
             Err(StepError::Fault(fault)) => {
                 self.host.clock_ms = clock_ms;
-                let Some(first) = run.first() else { return Ok(Vec::new()) };
+                let Some(first) = run.first() else {
+                    return Ok(Vec::new());
+                };
                 tracing::warn!(index = first.log_id.index, entries = run.len(), %fault, "a fault in apply");
                 self.recover(run, fault)
             }
@@ -200,7 +202,11 @@ impl Machine {
                 self.host.set_membership(stored);
             }
             EntryPayload::Normal(Proposal::Command { .. }) => {}
-            EntryPayload::Normal(Proposal::ModuleChunk { module, offset, bytes }) => {
+            EntryPayload::Normal(Proposal::ModuleChunk {
+                module,
+                offset,
+                bytes,
+            }) => {
                 let max = self.parts.max_module_bytes;
                 if let Err(reason) = self.host.add_chunk(*module, *offset, bytes, max) {
                     return Ok(Reply::Rejected(reason));
@@ -219,7 +225,9 @@ impl Machine {
     fn commit_module(&mut self, module: ModuleId, size: u64) -> Result<Reply, StepError> {
         let bytes = self.host.uploads.remove(&module).unwrap_or_default();
         if bytes.len() as u64 != size || Sha256::digest(&bytes)[..] != module.0 {
-            return Ok(Reply::Rejected(format!("the pieces of module {module} do not make it up")));
+            return Ok(Reply::Rejected(format!(
+                "the pieces of module {module} do not make it up"
+            )));
         }
         self.parts.modules.put(&bytes).map_err(FsmError::from)?;
         self.host.modules.insert(module, size);
@@ -233,7 +241,11 @@ impl Machine {
         if !self.host.modules.contains_key(&module) {
             return Ok(Reply::Rejected(format!("module {module} was not uploaded")));
         }
-        let mut next = self.instantiate(activation.module, &activation.limits, activation.fingerprint)?;
+        let mut next = self.instantiate(
+            activation.module,
+            &activation.limits,
+            activation.fingerprint,
+        )?;
         let description = next.describe().map_err(StepError::Fault)?;
         if let (Some(old), Some(active)) = (&mut self.instance, &self.host.active) {
             if let Err(failure) = migrate(old, &active.description, &mut next)? {
@@ -259,11 +271,17 @@ impl Machine {
         if fingerprint != self.parts.engine.fingerprint() {
             return Err(FsmError::Fingerprint { module });
         }
-        let bytes = self.parts.modules.get(module)?.ok_or(FsmError::NoModule { module })?;
+        let bytes = self
+            .parts
+            .modules
+            .get(module)?
+            .ok_or(FsmError::NoModule { module })?;
         let max_bytes = usize::try_from(self.parts.max_module_bytes).unwrap_or(usize::MAX);
         let loaded = self.parts.engine.load(&bytes, max_bytes);
         let loaded = loaded.map_err(|source| FsmError::Module { module, source })?;
-        loaded.instantiate(limits).map_err(|fault| FsmError::Fault(fault.to_string()))
+        loaded
+            .instantiate(limits)
+            .map_err(|fault| FsmError::Fault(fault.to_string()))
     }
 
     pub(super) fn replace_instance(&mut self, instance: Option<Instance>) {
@@ -282,10 +300,15 @@ impl Machine {
         let runs: Vec<ApplyEntry<'_>> = commands
             .iter()
             .filter(|command| !self.trapped.contains_key(&command.context.index))
-            .map(|command| ApplyEntry { context: command.context, command: &command.bytes })
+            .map(|command| ApplyEntry {
+                context: command.context,
+                command: &command.bytes,
+            })
             .collect();
         let outcomes = match &mut self.instance {
-            Some(instance) if !runs.is_empty() => instance.apply(&runs).map_err(StepError::Fault)?,
+            Some(instance) if !runs.is_empty() => {
+                instance.apply(&runs).map_err(StepError::Fault)?
+            }
             _ => Vec::new(),
         };
         let mut outcomes = outcomes.into_iter();
@@ -305,8 +328,15 @@ impl Machine {
             return Ok(None);
         };
         let time_ms = self.host.advance_clock(*time_ms);
-        let context = self.context(entry.log_id.index, **entry.log_id.committed_leader_id(), time_ms)?;
-        Ok(Some(Command { context, bytes: command.clone() }))
+        let context = self.context(
+            entry.log_id.index,
+            **entry.log_id.committed_leader_id(),
+            time_ms,
+        )?;
+        Ok(Some(Command {
+            context,
+            bytes: command.clone(),
+        }))
     }
 
     fn context(&mut self, index: LogIndex, term: u64, time_ms: u64) -> Result<Context, FsmError> {
@@ -314,11 +344,20 @@ impl Machine {
             Some(cluster) => cluster,
             None => {
                 // Entries arrive only after the cluster was founded or joined.
-                let cluster = self.parts.database.identity()?.and_then(|identity| identity.cluster);
+                let cluster = self
+                    .parts
+                    .database
+                    .identity()?
+                    .and_then(|identity| identity.cluster);
                 *self.cluster.insert(cluster.ok_or(FsmError::NoCluster)?)
             }
         };
-        Ok(Context { index, term, time_ms, seed: seed(cluster, index) })
+        Ok(Context {
+            index,
+            term,
+            time_ms,
+            seed: seed(cluster, index),
+        })
     }
 
     /// Asks the module. A fault costs the instance, which is rebuilt: nobody's state.
@@ -330,7 +369,9 @@ impl Machine {
         let index = applied.map_or(0, |id| id.index);
         let term = applied.map_or(0, |id| **id.committed_leader_id());
         let now = self.context(index, term, self.host.clock_ms)?;
-        let Some(instance) = &mut self.instance else { return Ok(None) };
+        let Some(instance) = &mut self.instance else {
+            return Ok(None);
+        };
         match (instance.query(now, queries), queries) {
             (Ok(answers), _) => {
                 let answer = |answer: Result<_, _>| answer.map_err(QueryFault::Refused);
@@ -341,7 +382,9 @@ impl Machine {
                 self.rebuild()?;
                 match fault {
                     Fault::Trap(kind) => Ok(Some(vec![Err(QueryFault::Trapped(kind))])),
-                    Fault::Memory => Ok(Some(vec![Err(QueryFault::Trapped(TrapKind::Unreachable))])),
+                    Fault::Memory => {
+                        Ok(Some(vec![Err(QueryFault::Trapped(TrapKind::Unreachable))]))
+                    }
                     fault => Err(FsmError::Fault(fault.to_string())),
                 }
             }
@@ -390,13 +433,19 @@ impl From<FsmError> for StepError {
 }
 
 pub(super) fn is_command(entry: &Entry) -> bool {
-    matches!(entry.payload, EntryPayload::Normal(Proposal::Command { .. }))
+    matches!(
+        entry.payload,
+        EntryPayload::Normal(Proposal::Command { .. })
+    )
 }
 
 /// Eight bytes of sha256 over the cluster and the index: equal on all nodes, unlike anything that a
 /// client can choose.
 fn seed(cluster: ClusterId, index: LogIndex) -> u64 {
-    let digest = Sha256::new().chain_update(cluster.0).chain_update(index.to_le_bytes()).finalize();
+    let digest = Sha256::new()
+        .chain_update(cluster.0)
+        .chain_update(index.to_le_bytes())
+        .finalize();
     let mut seed = [0; 8];
     seed.copy_from_slice(&digest[..8]);
     u64::from_le_bytes(seed)
@@ -416,9 +465,12 @@ fn migrate(
         Ok(outcome) => closed.map(|()| outcome),
         Err(PourError::Old(fault)) => Err(StepError::Fault(fault)),
         // The same bytes go into the same module on every node, so the same trap comes out.
-        Err(PourError::New(Fault::Trap(kind))) => {
-            closed.map(|()| Err(Failure { code: 0, message: kind.to_string() }))
-        }
+        Err(PourError::New(Fault::Trap(kind))) => closed.map(|()| {
+            Err(Failure {
+                code: 0,
+                message: kind.to_string(),
+            })
+        }),
         Err(PourError::New(fault)) => Err(FsmError::Fault(fault.to_string()).into()),
     }
 }
@@ -437,11 +489,16 @@ fn pour(
 ) -> Result<Result<(), Failure>, PourError> {
     let restore = next.begin_restore(saved).map_err(PourError::New)?;
     loop {
-        let chunk = old.read_snapshot(snapshot, CHUNK_BYTES).map_err(PourError::Old)?;
+        let chunk = old
+            .read_snapshot(snapshot, CHUNK_BYTES)
+            .map_err(PourError::Old)?;
         if chunk.is_empty() {
             return next.finish_restore(restore).map_err(PourError::New);
         }
-        if let Err(refusal) = next.restore_chunk(&restore, &chunk).map_err(PourError::New)? {
+        if let Err(refusal) = next
+            .restore_chunk(&restore, &chunk)
+            .map_err(PourError::New)?
+        {
             return Ok(Err(refusal));
         }
     }

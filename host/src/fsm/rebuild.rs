@@ -41,7 +41,10 @@ impl Machine {
     fn try_rebuild(&mut self, target: LogId, batch: usize) -> Result<Replay, FsmError> {
         let restored = match self.parts.snapshots.newest_good()? {
             Some(file) => self.read_snapshot_file(&file)?,
-            None => Restored { host: HostState::default(), instance: None },
+            None => Restored {
+                host: HostState::default(),
+                instance: None,
+            },
         };
         self.host = restored.host;
         self.replace_instance(restored.instance);
@@ -98,7 +101,10 @@ impl Machine {
                     modules.extend_from_slice(bytes);
                 }
                 Section::Upload(module, bytes) => {
-                    host.uploads.entry(module).or_default().extend_from_slice(bytes);
+                    host.uploads
+                        .entry(module)
+                        .or_default()
+                        .extend_from_slice(bytes);
                 }
                 Section::State(bytes) => {
                     self.store_module(&mut modules)?;
@@ -136,7 +142,9 @@ impl Machine {
     }
 
     fn begin_restore(&self, host: &HostState) -> Result<Option<(Instance, Restore)>, FsmError> {
-        let Some(active) = &host.active else { return Ok(None) };
+        let Some(active) = &host.active else {
+            return Ok(None);
+        };
         let mut instance = self.instantiate(active.module, &active.limits, active.fingerprint)?;
         let begun = instance.begin_restore(&active.description);
         let restore = begun.map_err(|fault| FsmError::Fault(fault.to_string()))?;
@@ -146,7 +154,11 @@ impl Machine {
 
 pub(super) fn damaged(file: &SnapshotFile, reason: &str) -> FsmError {
     let what = file.path().display().to_string();
-    StorageError::Damaged { what, reason: reason.to_owned() }.into()
+    StorageError::Damaged {
+        what,
+        reason: reason.to_owned(),
+    }
+    .into()
 }
 
 fn check_restored(

@@ -60,9 +60,11 @@ mod tests {
     #[test]
     fn sections_round_trip() {
         let module = ModuleId([7; 32]);
-        for section in
-            [Section::Module(module, b"a"), Section::Upload(module, b""), Section::State(b"xyz")]
-        {
+        for section in [
+            Section::Module(module, b"a"),
+            Section::Upload(module, b""),
+            Section::State(b"xyz"),
+        ] {
             assert_eq!(Section::decode(&section.encode()), Some(section));
         }
         assert_eq!(Section::decode(&[MODULE, 1, 2]), None);

@@ -27,7 +27,11 @@ pub struct SnapshotBuilder {
 
 impl SnapshotBuilder {
     pub(super) fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: Arc<ModuleStore>) -> Self {
-        Self { fsm, snapshots, modules }
+        Self {
+            fsm,
+            snapshots,
+            modules,
+        }
     }
 
     async fn build(&self) -> Result<SnapshotFile, FsmError> {
@@ -40,12 +44,18 @@ impl SnapshotBuilder {
                 return Ok(file);
             }
         }
-        Err(FsmError::Fault(format!("the module changed {ATTEMPTS} times during a snapshot")))
+        Err(FsmError::Fault(format!(
+            "the module changed {ATTEMPTS} times during a snapshot"
+        )))
     }
 
     /// Writes the frozen state to a file; `None` when it was superseded meanwhile.
     async fn write(&self, frozen: Frozen) -> Result<Option<SnapshotFile>, FsmError> {
-        let Frozen { ticket, host, modules: needed } = frozen;
+        let Frozen {
+            ticket,
+            host,
+            modules: needed,
+        } = frozen;
         let meta = SnapshotMeta {
             last_log_id: host.applied,
             last_membership: host.membership.clone(),
@@ -65,12 +75,18 @@ impl SnapshotBuilder {
         })
         .await?;
         loop {
-            match self.fsm.ask(|answer| Job::ReadSnapshot { ticket, answer }).await? {
+            match self
+                .fsm
+                .ask(|answer| Job::ReadSnapshot { ticket, answer })
+                .await?
+            {
                 SnapshotRead::Superseded => return Ok(None),
                 SnapshotRead::Chunk(chunk) if chunk.is_empty() => break,
                 SnapshotRead::Chunk(chunk) => {
                     writer = blocking(move || {
-                        writer.write_chunk(&Section::State(&chunk).encode()).map(|()| writer)
+                        writer
+                            .write_chunk(&Section::State(&chunk).encode())
+                            .map(|()| writer)
                     })
                     .await?;
                 }
@@ -113,6 +129,9 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
             io::Error::other(error)
         })?;
         tracing::info!(snapshot = %file.id(), elapsed = ?started.elapsed(), "wrote a snapshot");
-        Ok(Snapshot { meta: file.meta().clone(), snapshot: file })
+        Ok(Snapshot {
+            meta: file.meta().clone(),
+            snapshot: file,
+        })
     }
 }

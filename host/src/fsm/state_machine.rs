@@ -31,14 +31,21 @@ impl StateMachine {
     /// The state machine behind `fsm`, with its snapshots in `snapshots` and the modules that those
     /// need in `modules`.
     pub fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: Arc<ModuleStore>) -> Self {
-        Self { fsm, snapshots, modules }
+        Self {
+            fsm,
+            snapshots,
+            modules,
+        }
     }
 
     async fn apply_batch(&self, entries: Vec<Applicable>) -> io::Result<()> {
         if entries.is_empty() {
             return Ok(());
         }
-        self.fsm.ask(|done| Job::Apply { entries, done }).await.map_err(stop)
+        self.fsm
+            .ask(|done| Job::Apply { entries, done })
+            .await
+            .map_err(stop)
     }
 }
 
@@ -60,7 +67,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        self.fsm.ask(|answer| Job::Applied { answer }).await.map_err(stop)
+        self.fsm
+            .ask(|answer| Job::Applied { answer })
+            .await
+            .map_err(stop)
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
@@ -82,7 +92,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder::new(self.fsm.clone(), self.snapshots.clone(), self.modules.clone())
+        SnapshotBuilder::new(
+            self.fsm.clone(),
+            self.snapshots.clone(),
+            self.modules.clone(),
+        )
     }
 
     async fn install_snapshot(
@@ -95,7 +109,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let store = self.snapshots.clone();
         let file = tokio::task::spawn_blocking(move || store.keep(snapshot)).await?;
         let file = file.map_err(|error| stop(error.into()))?;
-        self.fsm.ask(|done| Job::Install { file, done }).await.map_err(stop)
+        self.fsm
+            .ask(|done| Job::Install { file, done })
+            .await
+            .map_err(stop)
     }
 
     async fn get_current_snapshot(
@@ -104,6 +121,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let store = self.snapshots.clone();
         let newest = tokio::task::spawn_blocking(move || store.newest_good()).await?;
         let newest = newest.map_err(|error| stop(error.into()))?;
-        Ok(newest.map(|file| Snapshot { meta: file.meta().clone(), snapshot: file }))
+        Ok(newest.map(|file| Snapshot {
+            meta: file.meta().clone(),
+            snapshot: file,
+        }))
     }
 }

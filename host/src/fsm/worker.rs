@@ -31,13 +31,31 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, FsmError>>;
 
 /// What the thread is asked to do.
 pub(super) enum Job {
-    Apply { entries: Vec<Applicable>, done: Answer<()> },
-    Query { query: Bytes, answer: oneshot::Sender<Result<Bytes, QueryError>> },
-    Applied { answer: Answer<(Option<LogId>, StoredMembership)> },
-    Install { file: SnapshotFile, done: Answer<()> },
-    OpenSnapshot { answer: Answer<Frozen> },
-    ReadSnapshot { ticket: Ticket, answer: Answer<SnapshotRead> },
-    CloseSnapshot { ticket: Ticket },
+    Apply {
+        entries: Vec<Applicable>,
+        done: Answer<()>,
+    },
+    Query {
+        query: Bytes,
+        answer: oneshot::Sender<Result<Bytes, QueryError>>,
+    },
+    Applied {
+        answer: Answer<(Option<LogId>, StoredMembership)>,
+    },
+    Install {
+        file: SnapshotFile,
+        done: Answer<()>,
+    },
+    OpenSnapshot {
+        answer: Answer<Frozen>,
+    },
+    ReadSnapshot {
+        ticket: Ticket,
+        answer: Answer<SnapshotRead>,
+    },
+    CloseSnapshot {
+        ticket: Ticket,
+    },
 }
 
 /// Names an open snapshot.
@@ -175,7 +193,9 @@ impl Worker {
                 Some(Ok(bytes)) => Ok(Bytes::from(bytes)),
                 Some(Err(QueryFault::Refused(failure))) => Err(QueryError::Refused(failure)),
                 Some(Err(QueryFault::Trapped(kind))) => Err(QueryError::Trapped(kind)),
-                None => Err(QueryError::Stopped("the module gave too few answers".to_owned())),
+                None => Err(QueryError::Stopped(
+                    "the module gave too few answers".to_owned(),
+                )),
             };
             let _ = answer.send(outcome);
         }
@@ -194,10 +214,15 @@ impl Worker {
         };
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.cursors.insert(ticket, (self.machine.generation, cursor));
+        self.cursors
+            .insert(ticket, (self.machine.generation, cursor));
         let host = self.machine.host.clone();
         let modules = host.active.iter().map(|active| active.module).collect();
-        Ok(Frozen { ticket, host, modules })
+        Ok(Frozen {
+            ticket,
+            host,
+            modules,
+        })
     }
 
     fn read_snapshot(&mut self, ticket: Ticket) -> Result<SnapshotRead, FsmError> {
@@ -221,11 +246,17 @@ impl Worker {
     }
 
     fn close_snapshot(&mut self, ticket: Ticket) {
-        let Some((generation, Some(cursor))) = self.cursors.remove(&ticket) else { return };
+        let Some((generation, Some(cursor))) = self.cursors.remove(&ticket) else {
+            return;
+        };
         if generation != self.machine.generation {
             return;
         }
-        let closed = self.machine.instance.as_mut().map(|instance| instance.close_snapshot(cursor));
+        let closed = self
+            .machine
+            .instance
+            .as_mut()
+            .map(|instance| instance.close_snapshot(cursor));
         if let Some(Err(fault)) = closed {
             tracing::warn!(%fault, "a fault while closing a snapshot");
             if let Err(error) = self.machine.rebuild() {
@@ -235,14 +266,24 @@ impl Worker {
     }
 
     fn publish(&self) {
-        let memory = self.machine.instance.as_ref().map_or(0, crate::wasm::Instance::memory_bytes);
+        let memory = self
+            .machine
+            .instance
+            .as_ref()
+            .map_or(0, crate::wasm::Instance::memory_bytes);
         self.shared.publish(&self.machine.host, memory);
     }
 }
 
 /// Counts of replies by kind, for the figures.
 pub(super) fn count(replies: &[Reply]) -> (u64, u64) {
-    let commands = replies.iter().filter(|reply| !matches!(reply, Reply::Done)).count();
-    let trapped = replies.iter().filter(|reply| matches!(reply, Reply::Trapped(_))).count();
+    let commands = replies
+        .iter()
+        .filter(|reply| !matches!(reply, Reply::Done))
+        .count();
+    let trapped = replies
+        .iter()
+        .filter(|reply| matches!(reply, Reply::Trapped(_)))
+        .count();
     (commands as u64, trapped as u64)
 }

@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use crate::config::{Config, MAX_MODULE_BYTES, RaftTiming};
 use crate::fsm::{self, FsmError, MachineParts, StateMachine};
 use crate::raft::{self, Consensus, ConsensusParts, Local, Network};
-use crate::storage::{DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError};
+use crate::storage::{
+    DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError,
+};
 use crate::tasks::Tasks;
 use crate::types::{NodeId, TypeConfig};
 use crate::wasm::Engine;
@@ -81,12 +83,15 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let database = Database::open(data_dir.log())?;
     let identity = match database.identity_of(config.id)? {
         Some(identity) => identity,
-        None if config.join.is_empty() => {
-            database.create_identity(config.id, Origin::Bootstrap)?
-        }
+        None if config.join.is_empty() => database.create_identity(config.id, Origin::Bootstrap)?,
         None => database.create_identity(config.id, Origin::Join)?,
     };
-    let local = Arc::new(Local::new(database.clone(), &identity, raft_addr, http_addr));
+    let local = Arc::new(Local::new(
+        database.clone(),
+        &identity,
+        raft_addr,
+        http_addr,
+    ));
     if identity.origin == Origin::Bootstrap && local.cluster().is_none() {
         local.found_cluster().await?;
     }
@@ -109,7 +114,13 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
 
     let tasks = Tasks::default();
     let network = Network::new(Arc::clone(&local));
-    let raft = start_raft(config, &network, &log, StateMachine::new(fsm.clone(), snapshots.clone(), modules)).await?;
+    let raft = start_raft(
+        config,
+        &network,
+        &log,
+        StateMachine::new(fsm.clone(), snapshots.clone(), modules),
+    )
+    .await?;
     let consensus = Arc::new(Consensus::new(ConsensusParts {
         raft,
         local,
@@ -122,12 +133,25 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
         quorum_deadline: config.timing.election_timeout_max,
         tasks: tasks.clone(),
     }));
-    Ok(Layers { consensus, engine, tasks, log, fsm_thread, raft_listener, http_listener, data_dir })
+    Ok(Layers {
+        consensus,
+        engine,
+        tasks,
+        log,
+        fsm_thread,
+        raft_listener,
+        http_listener,
+        data_dir,
+    })
 }
 
 /// Listens on `addr`; the address to tell others is the same with the port that was given.
 async fn bind(flag: &'static str, addr: &str) -> Result<(TcpListener, String), StartError> {
-    let failed = |source| StartError::Bind { flag, addr: addr.to_owned(), source };
+    let failed = |source| StartError::Bind {
+        flag,
+        addr: addr.to_owned(),
+        source,
+    };
     let listener = TcpListener::bind(addr).await.map_err(failed)?;
     let port = listener.local_addr().map_err(failed)?.port();
     let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
@@ -143,12 +167,19 @@ async fn start_raft(
     let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
     let raft_config = raft_config(config.id, &config.timing, config.snapshots.keep_entries);
     let raft_config = raft_config.validate().map_err(|error| failed(&error))?;
-    let started = Raft::new(config.id, Arc::new(raft_config), network.clone(), log.clone(), state_machine);
+    let started = Raft::new(
+        config.id,
+        Arc::new(raft_config),
+        network.clone(),
+        log.clone(),
+        state_machine,
+    );
     started.await.map_err(|error| failed(&error))
 }
 
 fn raft_config(id: NodeId, timing: &RaftTiming, keep_entries: u64) -> openraft::Config {
-    let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let ms =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     openraft::Config {
         cluster_name: format!("rkv-{id}"),
         heartbeat_interval: ms(timing.heartbeat),
@@ -166,5 +197,8 @@ fn raft_config(id: NodeId, timing: &RaftTiming, keep_entries: u64) -> openraft::
 
 /// Serves the raft protocol.
 pub(super) fn serve_raft(listener: TcpListener, consensus: &Arc<Consensus>, tasks: &Tasks) {
-    tasks.spawn("raft-server", raft::serve(listener, Arc::clone(consensus), tasks.clone()));
+    tasks.spawn(
+        "raft-server",
+        raft::serve(listener, Arc::clone(consensus), tasks.clone()),
+    );
 }

@@ -32,14 +32,24 @@ pub(super) async fn initialize(consensus: &Consensus) -> Result<(), StartError> 
 
 /// The module that a new cluster starts with: the file of `--fsm`, or the bundled one.
 pub(super) async fn first_module(config: &Config, engine: &Engine) -> Result<Bytes, StartError> {
-    let Some(path) = &config.fsm else { return Ok(Bytes::from_static(crate::bundled::KV)) };
-    let failed = |reason: String| StartError::Module { path: path.display().to_string(), reason };
-    let bytes = tokio::fs::read(path).await.map_err(|error| failed(error.to_string()))?;
+    let Some(path) = &config.fsm else {
+        return Ok(Bytes::from_static(crate::bundled::KV));
+    };
+    let failed = |reason: String| StartError::Module {
+        path: path.display().to_string(),
+        reason,
+    };
+    let bytes = tokio::fs::read(path)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
     let engine = engine.clone();
     let max_bytes = usize::try_from(MAX_MODULE_BYTES).unwrap_or(usize::MAX);
-    let checked = tokio::task::spawn_blocking(move || engine.load(&bytes, max_bytes).map(|_| bytes)).await;
+    let checked =
+        tokio::task::spawn_blocking(move || engine.load(&bytes, max_bytes).map(|_| bytes)).await;
     let loaded = checked.map_err(|panic| failed(panic.to_string()))?;
-    loaded.map(Bytes::from).map_err(|error| failed(error.to_string()))
+    loaded
+        .map(Bytes::from)
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// Why the first module is not active yet.
@@ -76,11 +86,29 @@ async fn try_activate(
         return Ok(());
     }
     let module = ModuleId(Sha256::digest(bytes).into());
-    for (piece, start) in bytes.chunks(MODULE_CHUNK_BYTES).zip((0..).step_by(MODULE_CHUNK_BYTES)) {
+    for (piece, start) in bytes
+        .chunks(MODULE_CHUNK_BYTES)
+        .zip((0..).step_by(MODULE_CHUNK_BYTES))
+    {
         let bytes = bytes.slice_ref(piece);
-        accepted(consensus, Proposal::ModuleChunk { module, offset: start, bytes }).await?;
+        accepted(
+            consensus,
+            Proposal::ModuleChunk {
+                module,
+                offset: start,
+                bytes,
+            },
+        )
+        .await?;
     }
-    accepted(consensus, Proposal::ModuleCommit { module, size: bytes.len() as u64 }).await?;
+    accepted(
+        consensus,
+        Proposal::ModuleCommit {
+            module,
+            size: bytes.len() as u64,
+        },
+    )
+    .await?;
     let activation = Activation {
         module,
         time_ms: clock::now_ms(),

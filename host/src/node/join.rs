@@ -66,14 +66,20 @@ pub(super) async fn join(consensus: &Consensus, targets: &[String]) -> Result<()
     let mut last_reason = String::new();
     loop {
         for target in targets {
-            let url = format!("http://{target}/nodes/{}?addr={}", local.id, local.raft_addr);
+            let url = format!(
+                "http://{target}/nodes/{}?addr={}",
+                local.id, local.raft_addr
+            );
             match ask(&client, &url).await {
                 Answer::Admitted => {
                     tracing::info!(%target, "admitted to the cluster");
                     return Ok(());
                 }
                 Answer::Refused(detail) => {
-                    return Err(JoinError::Refused { addr: target.clone(), detail });
+                    return Err(JoinError::Refused {
+                        addr: target.clone(),
+                        detail,
+                    });
                 }
                 Answer::NotNow(reason) if reason == last_reason => {}
                 Answer::NotNow(reason) => {

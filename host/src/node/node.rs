@@ -1,8 +1,8 @@
 //! A running node.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use std::sync::Arc;
 
 use openraft::async_runtime::WatchReceiver;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,9 @@ const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How long a start waits for the first module.
+const MODULE_DEADLINE: Duration = Duration::from_secs(5);
+
 /// A node that takes part in its cluster and serves clients.
 #[derive(Debug)]
 pub struct Node {
@@ -38,8 +41,16 @@ impl Node {
     /// is a member and serves.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let layers = assemble(&config).await?;
-        let Layers { consensus, engine, tasks, log, fsm_thread, raft_listener, http_listener, data_dir } =
-            layers;
+        let Layers {
+            consensus,
+            engine,
+            tasks,
+            log,
+            fsm_thread,
+            raft_listener,
+            http_listener,
+            data_dir,
+        } = layers;
         serve_raft(raft_listener, &consensus, &tasks);
         let server = Server::new(Arc::clone(&consensus), config.limits.clone());
         let stop_http = server.stop();
@@ -70,11 +81,25 @@ impl Node {
                 });
             }
         }
+        // So that a client that waits for this node does not meet it without a state machine. A
+        // restarted node may have to wait for its peers, and serves what it can meanwhile.
+        let active = tokio::time::timeout(MODULE_DEADLINE, consensus.wait_active()).await;
+        if active.is_err() {
+            tracing::warn!("no module is active here yet: waiting for the cluster");
+        }
         let local = consensus.local();
         tracing::info!(
             id = local.id, raft_addr = %local.raft_addr, server_addr = %local.http_addr, "ready"
         );
-        Ok(Self { consensus, tasks, stop_http, http, log, fsm_thread, data_dir })
+        Ok(Self {
+            consensus,
+            tasks,
+            stop_http,
+            http,
+            log,
+            fsm_thread,
+            data_dir,
+        })
     }
 
     /// Takes the node down:
@@ -125,14 +150,29 @@ impl Node {
         let own = metrics.id;
         let voters: Vec<_> = metrics.membership_config.membership().voter_ids().collect();
         let matched = metrics.replication.unwrap_or_default();
-        let heirs = matched.into_iter().filter(|(id, _)| *id != own && voters.contains(id));
-        let Some((heir, _)) = heirs.max_by_key(|(_, matched)| *matched) else { return };
-        if self.consensus.raft().trigger().transfer_leader(heir).await.is_err() {
+        let heirs = matched
+            .into_iter()
+            .filter(|(id, _)| *id != own && voters.contains(id));
+        let Some((heir, _)) = heirs.max_by_key(|(_, matched)| *matched) else {
+            return;
+        };
+        if self
+            .consensus
+            .raft()
+            .trigger()
+            .transfer_leader(heir)
+            .await
+            .is_err()
+        {
             return;
         }
         let mut metrics = self.consensus.raft().metrics();
         let handed_over = async {
-            while metrics.borrow_watched().current_leader.is_none_or(|leader| leader == own) {
+            while metrics
+                .borrow_watched()
+                .current_leader
+                .is_none_or(|leader| leader == own)
+            {
                 if metrics.changed().await.is_err() {
                     return;
                 }

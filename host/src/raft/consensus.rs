@@ -18,7 +18,10 @@ use crate::config::RequestLimits;
 use crate::fsm::{FsmHandle, QueryError, StateMachine};
 use crate::storage::{LogStore, Origin, SnapshotStore};
 use crate::tasks::Tasks;
-use crate::types::{Failure, InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TrapKind, TypeConfig};
+use crate::types::{
+    Failure, InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TrapKind,
+    TypeConfig,
+};
 
 /// How long another node may take to tell its figures.
 const STATUS_DEADLINE: Duration = Duration::from_secs(1);
@@ -119,7 +122,12 @@ impl Consensus {
             parts.tasks.clone(),
         );
         let in_flight = Semaphore::new(parts.limits.max_in_flight);
-        Self { parts, barrier, in_flight, membership_changes: tokio::sync::Mutex::default() }
+        Self {
+            parts,
+            barrier,
+            in_flight,
+            membership_changes: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Proposes a command for the module and waits until it is applied here.
@@ -128,7 +136,10 @@ impl Consensus {
         if used > limit {
             return Err(ProposeError::Full { used, limit });
         }
-        let proposal = Proposal::Command { time_ms: clock::now_ms(), command };
+        let proposal = Proposal::Command {
+            time_ms: clock::now_ms(),
+            command,
+        };
         match self.propose_entry(proposal).await? {
             Reply::Response(response) => Ok(response),
             Reply::Refused(failure) => Err(ProposeError::Refused(failure)),
@@ -153,7 +164,9 @@ impl Consensus {
         match write.await {
             Ok(Ok(response)) => Ok(response.data),
             Ok(Err(error)) => Err(self.write_error(error)),
-            Err(_) => Err(ProposeError::Unknown(format!("not applied within {timeout:?}"))),
+            Err(_) => Err(ProposeError::Unknown(format!(
+                "not applied within {timeout:?}"
+            ))),
         }
     }
 
@@ -171,9 +184,9 @@ impl Consensus {
                     _ => ProposeError::NoLeader,
                 }
             }
-            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => {
-                ProposeError::Unknown("the leader changed before the entry was committed".to_owned())
-            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => ProposeError::Unknown(
+                "the leader changed before the entry was committed".to_owned(),
+            ),
             RaftError::APIError(
                 error @ (ClientWriteError::ChangeMembershipError(_)
                 | ClientWriteError::PreconditionFailed(_)),
@@ -209,10 +222,13 @@ impl Consensus {
 
     /// A read index, if this node leads.
     pub(crate) async fn read_index_as_leader(&self) -> Result<LogIndex, ReadError> {
-        self.barrier.index_as_leader().await.map_err(|error| match error {
-            RoundError::NotLeader(_) => ReadError::NoLeader,
-            RoundError::Read(error) => error,
-        })
+        self.barrier
+            .index_as_leader()
+            .await
+            .map_err(|error| match error {
+                RoundError::NotLeader(_) => ReadError::NoLeader,
+                RoundError::Read(error) => error,
+            })
     }
 
     /// Refuses early what only the leader can do, before a body is read for nothing.
@@ -222,14 +238,24 @@ impl Consensus {
         if let Err(fatal) = &metrics.running_state {
             return Err(ProposeError::Stopped(fatal.to_string()));
         }
-        let Some(leader) = metrics.current_leader else { return Err(ProposeError::NoLeader) };
+        let Some(leader) = metrics.current_leader else {
+            return Err(ProposeError::NoLeader);
+        };
         if leader == self.parts.local.id {
             return Ok(());
         }
         match metrics.membership_config.membership().get_node(&leader) {
-            Some(node) => Err(ProposeError::NotLeader { id: leader, node: node.clone() }),
+            Some(node) => Err(ProposeError::NotLeader {
+                id: leader,
+                node: node.clone(),
+            }),
             None => Err(ProposeError::NoLeader),
         }
+    }
+
+    /// Waits until a module is the state machine, on this node.
+    pub async fn wait_active(&self) {
+        self.parts.fsm.wait_active().await;
     }
 
     /// The module that is the state machine, on this node.
@@ -253,15 +279,21 @@ impl Consensus {
         let alone = metrics.membership_config.membership().voter_ids().count() < 2;
         metrics.state != ServerState::Leader
             || alone
-            || metrics.last_quorum_acked.as_ref().is_none_or(|acked| {
-                acked.elapsed() < self.parts.quorum_deadline
-            })
+            || metrics
+                .last_quorum_acked
+                .as_ref()
+                .is_none_or(|acked| acked.elapsed() < self.parts.quorum_deadline)
     }
 
     /// The error that stopped this node, if one did.
     pub fn stopped(&self) -> Option<String> {
         let metrics = self.parts.raft.metrics();
-        let stopped = metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string);
+        let stopped = metrics
+            .borrow_watched()
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string);
         stopped
     }
 
@@ -282,7 +314,11 @@ impl Consensus {
             purged_index: index(&metrics.purged),
             voters: membership.voter_ids().collect(),
             learners: membership.learner_ids().collect(),
-            stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string),
             fsm: self.parts.fsm.status(),
             log: self.parts.log.stats().into(),
         }
@@ -291,10 +327,17 @@ impl Consensus {
     /// Every member's figures; members that do not answer are marked so.
     pub async fn cluster_status(&self) -> Vec<ClusterStatus> {
         let metrics = self.metrics();
-        let nodes = metrics.membership_config.nodes().map(|(id, node)| (*id, node.clone()));
+        let nodes = metrics
+            .membership_config
+            .nodes()
+            .map(|(id, node)| (*id, node.clone()));
         let ask = nodes.map(async |(id, node)| {
             let stats = self.status_of(id, &node).await;
-            ClusterStatus { id, reachable: stats.is_ok(), stats: stats.ok() }
+            ClusterStatus {
+                id,
+                reachable: stats.is_ok(),
+                stats: stats.ok(),
+            }
         });
         futures::future::join_all(ask).await
     }
@@ -304,7 +347,10 @@ impl Consensus {
             return Ok(self.status());
         }
         let control = self.parts.network.control(id, node);
-        match control.call(ControlRequest::Status, STATUS_DEADLINE).await? {
+        match control
+            .call(ControlRequest::Status, STATUS_DEADLINE)
+            .await?
+        {
             ControlResponse::Status(status) => Ok(*status),
             _ => Err(CallError::Failed {
                 addr: node.raft_addr.clone(),
@@ -321,7 +367,12 @@ impl Consensus {
             id: *id,
             addr: node.raft_addr.clone(),
             http_addr: node.http_addr.clone(),
-            role: if voters.contains(id) { "voter" } else { "learner" }.to_owned(),
+            role: if voters.contains(id) {
+                "voter"
+            } else {
+                "learner"
+            }
+            .to_owned(),
             leader: metrics.current_leader == Some(*id),
         };
         metrics.membership_config.nodes().map(server).collect()
@@ -336,7 +387,8 @@ impl Consensus {
     pub(crate) fn instance_of(&self, id: NodeId) -> Option<InstanceId> {
         let metrics = self.metrics();
         let node = metrics.membership_config.membership().get_node(&id);
-        node.map(|node| node.instance).filter(|instance| *instance != InstanceId::default())
+        node.map(|node| node.instance)
+            .filter(|instance| *instance != InstanceId::default())
     }
 
     /// Whether a node of this id was removed from the cluster.

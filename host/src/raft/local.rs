@@ -30,7 +30,14 @@ impl Local {
     ) -> Self {
         let cluster = identity.cluster.map(OnceLock::from).unwrap_or_default();
         let (id, instance) = (identity.node_id, identity.instance);
-        Self { id, instance, raft_addr, http_addr, cluster, database }
+        Self {
+            id,
+            instance,
+            raft_addr,
+            http_addr,
+            cluster,
+            database,
+        }
     }
 
     /// The cluster that this node belongs to, once it does.

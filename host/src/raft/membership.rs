@@ -78,7 +78,8 @@ impl Consensus {
             return Ok(());
         }
         self.wait_caught_up(id).await?;
-        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id]))).await
+        self.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])))
+            .await
     }
 
     /// Removes a member for good: its id is retired.
@@ -86,7 +87,9 @@ impl Consensus {
         let _one_at_a_time = self.lead_membership_change().await?;
         let metrics = self.metrics();
         let membership = metrics.membership_config.membership();
-        let node = membership.get_node(&id).ok_or(MembershipError::Unknown(id))?;
+        let node = membership
+            .get_node(&id)
+            .ok_or(MembershipError::Unknown(id))?;
         if node.raft_addr != raft_addr {
             return Err(MembershipError::Conflict(format!(
                 "node {id} has the raft address {}, not {raft_addr}",
@@ -112,12 +115,16 @@ impl Consensus {
         let metrics = self.metrics();
         if metrics.state != ServerState::Leader {
             let membership = metrics.membership_config.membership();
-            let leader = metrics.current_leader.filter(|id| *id != self.parts.local.id);
-            return Err(match leader.and_then(|id| Some((id, membership.get_node(&id)?.clone()))) {
-                Some((id, node)) => ProposeError::NotLeader { id, node },
-                None => ProposeError::NoLeader,
-            }
-            .into());
+            let leader = metrics
+                .current_leader
+                .filter(|id| *id != self.parts.local.id);
+            return Err(
+                match leader.and_then(|id| Some((id, membership.get_node(&id)?.clone()))) {
+                    Some((id, node)) => ProposeError::NotLeader { id, node },
+                    None => ProposeError::NoLeader,
+                }
+                .into(),
+            );
         }
         let timeout = self.parts.limits.request_timeout;
         let turn = tokio::time::timeout(timeout, self.membership_changes.lock()).await;
@@ -132,7 +139,11 @@ impl Consensus {
                 return Ok(info);
             }
         }
-        let target = Target { id, addr: raft_addr.clone(), instance: None };
+        let target = Target {
+            id,
+            addr: raft_addr.clone(),
+            instance: None,
+        };
         let dialled = dial(&self.parts.local, &target, Lane::Invite).await;
         let (_, welcome) = dialled.map_err(|error| {
             MembershipError::Conflict(match error {
@@ -142,7 +153,11 @@ impl Consensus {
                 error => format!("node {id} does not answer: {error}"),
             })
         })?;
-        Ok(NodeInfo { raft_addr, http_addr: welcome.http_addr, instance: welcome.instance })
+        Ok(NodeInfo {
+            raft_addr,
+            http_addr: welcome.http_addr,
+            instance: welcome.instance,
+        })
     }
 
     async fn wait_caught_up(&self, id: NodeId) -> Result<(), MembershipError> {
@@ -164,11 +179,9 @@ impl Consensus {
         }
     }
 
-    async fn change(
-        &self,
-        change: ChangeMembers<NodeId, NodeInfo>,
-    ) -> Result<(), MembershipError> {
-        self.within_deadline(self.parts.raft.change_membership(change, false)).await
+    async fn change(&self, change: ChangeMembers<NodeId, NodeInfo>) -> Result<(), MembershipError> {
+        self.within_deadline(self.parts.raft.change_membership(change, false))
+            .await
     }
 
     async fn within_deadline(

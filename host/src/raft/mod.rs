@@ -11,7 +11,7 @@ mod status;
 pub use consensus::{Consensus, ConsensusParts, ProposeError};
 pub use local::Local;
 pub use membership::MembershipError;
-pub(crate) use network::serve;
 pub use network::Network;
+pub(crate) use network::serve;
 pub use read_index::ReadError;
 pub use status::{ClusterStatus, NodeStatus, Role, ServerStatus};

@@ -70,7 +70,13 @@ impl ReadBarrier {
         deadline: Duration,
         tasks: Tasks,
     ) -> Self {
-        Self { raft, network, deadline, rounds: Arc::default(), tasks }
+        Self {
+            raft,
+            network,
+            deadline,
+            rounds: Arc::default(),
+            tasks,
+        }
     }
 
     /// An index such that a state that has applied it reflects every write acknowledged before
@@ -85,7 +91,8 @@ impl ReadBarrier {
         if lead {
             // A task of its own: the read that happens to start the rounds may be cancelled.
             let barrier = self.clone();
-            self.tasks.spawn("read-index", async move { barrier.run().await });
+            self.tasks
+                .spawn("read-index", async move { barrier.run().await });
         }
         let stopped = |_| ReadError::Stopped("it is shutting down".to_owned());
         answer.await.map_err(stopped)?
@@ -102,7 +109,9 @@ impl ReadBarrier {
                 std::mem::take(&mut rounds.waiting)
             };
             let round = tokio::time::timeout(self.deadline, self.round());
-            let index = round.await.unwrap_or(Err(ReadError::Deadline(self.deadline)));
+            let index = round
+                .await
+                .unwrap_or(Err(ReadError::Deadline(self.deadline)));
             for waiter in waiting {
                 // A reader that is gone needs no answer.
                 let _ = waiter.send(index.clone());
@@ -133,14 +142,19 @@ impl ReadBarrier {
         }
     }
 
-    async fn ask_leader(&self, forward: ForwardToLeader<TypeConfig>) -> Result<LogIndex, ReadError> {
+    async fn ask_leader(
+        &self,
+        forward: ForwardToLeader<TypeConfig>,
+    ) -> Result<LogIndex, ReadError> {
         let (Some(id), Some(node)) = (forward.leader_id, forward.leader_node) else {
             return Err(ReadError::NoLeader);
         };
         let control = self.network.control(id, &node);
         match control.call(ControlRequest::ReadIndex, self.deadline).await {
             Ok(ControlResponse::ReadIndex(index)) => Ok(index),
-            Ok(_) => Err(ReadError::NoQuorum("the leader answered another question".to_owned())),
+            Ok(_) => Err(ReadError::NoQuorum(
+                "the leader answered another question".to_owned(),
+            )),
             Err(CallError::Deadline { deadline, .. }) => Err(ReadError::Deadline(deadline)),
             Err(error) => Err(ReadError::NoQuorum(error.to_string())),
         }

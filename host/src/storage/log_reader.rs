@@ -54,7 +54,8 @@ impl LogStore {
         if slice.disk.is_empty() {
             return Ok(slice.recent);
         }
-        self.blocking(move |inner| read_page(inner, slice, start, end)).await
+        self.blocking(move |inner| read_page(inner, slice, start, end))
+            .await
     }
 
     /// Entries from `start` on, before `end`: a bounded page of them, at least one where there is
@@ -156,7 +157,11 @@ fn read_page(
     let take = || inner.tail.lock().slice_limited(start, end, bytes);
     let (stored, slice) = read_consistent(inner, slice, take, bytes)?;
     // Truncated and written anew meanwhile, the range may be in memory after all.
-    Ok(if slice.disk.is_empty() { slice.recent } else { stored })
+    Ok(if slice.disk.is_empty() {
+        slice.recent
+    } else {
+        stored
+    })
 }
 
 /// Reads the part of `slice` that is on disk, up to `bytes`, as it was when `slice` was taken. If

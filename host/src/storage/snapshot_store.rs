@@ -242,7 +242,10 @@ impl Folder {
 }
 
 fn is_received(snapshot: &SnapshotFile) -> bool {
-    snapshot.path().extension().is_some_and(|extension| extension == RECEIVED_EXTENSION)
+    snapshot
+        .path()
+        .extension()
+        .is_some_and(|extension| extension == RECEIVED_EXTENSION)
 }
 
 #[cfg(test)]

@@ -39,7 +39,11 @@ pub(super) struct AppendConnection {
 
 impl AppendConnection {
     pub(super) fn new(connection: Connection<TcpStream>) -> Self {
-        Self { connection, next_id: 0, next_session: 0 }
+        Self {
+            connection,
+            next_id: 0,
+            next_session: 0,
+        }
     }
 }
 
@@ -146,7 +150,10 @@ where
         let id = lane.next_id;
         lane.next_id += 1;
         self.inflight.push_back(id);
-        let message = Append { session: self.number, request };
+        let message = Append {
+            session: self.number,
+            request,
+        };
         send(&mut lane.connection, &Envelope { id, message }).await
     }
 
@@ -166,7 +173,10 @@ where
             let error = invalid_data(format!("answer {} out of order", answer.id));
             return Err(network(&error));
         }
-        answer.message.map(Some).map_err(|reason| NetworkError::from_string(reason).into())
+        answer
+            .message
+            .map(Some)
+            .map_err(|reason| NetworkError::from_string(reason).into())
     }
 }
 

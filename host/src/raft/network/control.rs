@@ -47,7 +47,11 @@ struct ControlConnection {
 
 impl ControlLane {
     pub(crate) fn new(local: Arc<Local>, target: Target) -> Self {
-        Self { local, target, idle: Mutex::new(Vec::new()) }
+        Self {
+            local,
+            target,
+            idle: Mutex::new(Vec::new()),
+        }
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -70,15 +74,30 @@ impl ControlLane {
                 return Ok(response);
             }
             let (connection, _) = dial(&self.local, &self.target, Lane::Control).await?;
-            let io = |source| CallError::Io { addr: self.target.addr.clone(), source };
-            self.exchange(ControlConnection { connection, next_id: 0 }, &request).await.map_err(io)
+            let io = |source| CallError::Io {
+                addr: self.target.addr.clone(),
+                source,
+            };
+            self.exchange(
+                ControlConnection {
+                    connection,
+                    next_id: 0,
+                },
+                &request,
+            )
+            .await
+            .map_err(io)
         };
         let addr = || self.target.addr.clone();
         match tokio::time::timeout(deadline, ask).await {
-            Err(_) => Err(CallError::Deadline { addr: addr(), deadline }),
-            Ok(Ok(ControlResponse::Failed(reason))) => {
-                Err(CallError::Failed { addr: addr(), reason })
-            }
+            Err(_) => Err(CallError::Deadline {
+                addr: addr(),
+                deadline,
+            }),
+            Ok(Ok(ControlResponse::Failed(reason))) => Err(CallError::Failed {
+                addr: addr(),
+                reason,
+            }),
             Ok(answer) => answer,
         }
     }
@@ -90,11 +109,25 @@ impl ControlLane {
     ) -> io::Result<ControlResponse> {
         let id = control.next_id;
         control.next_id += 1;
-        send(&mut control.connection, &Envelope { id, message: request }).await?;
-        let frame = control.connection.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+        send(
+            &mut control.connection,
+            &Envelope {
+                id,
+                message: request,
+            },
+        )
+        .await?;
+        let frame = control
+            .connection
+            .next()
+            .await
+            .ok_or(io::ErrorKind::UnexpectedEof)??;
         let answer: Envelope<ControlResponse> = decode_message(&frame)?;
         if answer.id != id {
-            return Err(invalid_data(format!("answer {} to question {id}", answer.id)));
+            return Err(invalid_data(format!(
+                "answer {} to question {id}",
+                answer.id
+            )));
         }
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE {

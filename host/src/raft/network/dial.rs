@@ -48,7 +48,10 @@ pub(crate) async fn dial(
     lane: Lane,
 ) -> Result<(Connection<TcpStream>, Welcome), DialError> {
     let cluster = local.cluster().ok_or(DialError::NoCluster)?;
-    let refused = |source| DialError::Connect { addr: target.addr.clone(), source };
+    let refused = |source| DialError::Connect {
+        addr: target.addr.clone(),
+        source,
+    };
     let stream = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(&target.addr))
         .await
         .map_err(|_| refused(io::ErrorKind::TimedOut.into()))?

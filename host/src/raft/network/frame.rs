@@ -24,7 +24,9 @@ pub(crate) fn connection<S>(stream: S) -> Connection<S>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite,
 {
-    let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_HANDSHAKE_BYTES).new_codec();
+    let codec = LengthDelimitedCodec::builder()
+        .max_frame_length(MAX_HANDSHAKE_BYTES)
+        .new_codec();
     Framed::new(stream, codec)
 }
 
@@ -46,7 +48,10 @@ pub(crate) fn decode_message<M: DeserializeOwned>(frame: &[u8]) -> io::Result<M>
     if rest.is_empty() {
         Ok(message)
     } else {
-        Err(invalid_data(format!("{} bytes behind the message of a frame", rest.len())))
+        Err(invalid_data(format!(
+            "{} bytes behind the message of a frame",
+            rest.len()
+        )))
     }
 }
 
@@ -65,10 +70,18 @@ mod tests {
     #[tokio::test]
     async fn a_message_survives_the_frame() {
         let (left, right) = tokio::io::duplex(1 << 10);
-        send(&mut connection(left), &("hello", 7_u64)).await.unwrap();
+        send(&mut connection(left), &("hello", 7_u64))
+            .await
+            .unwrap();
         let frame = connection(right).next().await.unwrap().unwrap();
-        assert_eq!(decode_message::<(String, u64)>(&frame).unwrap(), ("hello".to_owned(), 7));
-        assert!(decode_message::<String>(&frame).is_err(), "a shorter message leaves a rest");
+        assert_eq!(
+            decode_message::<(String, u64)>(&frame).unwrap(),
+            ("hello".to_owned(), 7)
+        );
+        assert!(
+            decode_message::<String>(&frame).is_err(),
+            "a shorter message leaves a rest"
+        );
     }
 
     #[tokio::test]

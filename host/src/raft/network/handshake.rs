@@ -96,7 +96,11 @@ struct Greeting<B> {
 }
 
 fn greeting<B>(body: B) -> Greeting<B> {
-    Greeting { magic: MAGIC, version: PROTOCOL_VERSION, body }
+    Greeting {
+        magic: MAGIC,
+        version: PROTOCOL_VERSION,
+        body,
+    }
 }
 
 /// Says hello and waits for the welcome.
@@ -112,10 +116,18 @@ where
         send(connection, &greeting(hello)).await?;
         read_greeting::<S, Result<Welcome, Refusal>>(connection).await
     };
-    let io = |source| HandshakeError::Io { addr: addr.to_owned(), source };
-    let refused = |refusal| HandshakeError::Refused { addr: addr.to_owned(), refusal };
+    let io = |source| HandshakeError::Io {
+        addr: addr.to_owned(),
+        source,
+    };
+    let refused = |refusal| HandshakeError::Refused {
+        addr: addr.to_owned(),
+        refusal,
+    };
     match tokio::time::timeout(HANDSHAKE_DEADLINE, exchange).await {
-        Err(_) => Err(HandshakeError::Deadline { addr: addr.to_owned() }),
+        Err(_) => Err(HandshakeError::Deadline {
+            addr: addr.to_owned(),
+        }),
         Ok(Err(source)) => Err(io(source)),
         Ok(Ok(Err(version))) => Err(refused(version)),
         Ok(Ok(Ok(Err(refusal)))) => Err(refused(refusal)),
@@ -161,7 +173,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     B: serde::de::DeserializeOwned,
 {
-    let frame = connection.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+    let frame = connection
+        .next()
+        .await
+        .ok_or(io::ErrorKind::UnexpectedEof)??;
     // The prefix is read by itself: what follows in another version is not ours to decode.
     let (prefix, _) = postcard::take_from_bytes::<([u8; 4], u16)>(&frame)
         .map_err(|_| invalid_data("not an rkv raft connection".to_owned()))?;
@@ -170,7 +185,10 @@ where
         return Err(invalid_data("not an rkv raft connection".to_owned()));
     }
     if version != PROTOCOL_VERSION {
-        return Ok(Err(Refusal::Version { ours: PROTOCOL_VERSION, theirs: version }));
+        return Ok(Err(Refusal::Version {
+            ours: PROTOCOL_VERSION,
+            theirs: version,
+        }));
     }
     decode_message::<Greeting<B>>(&frame).map(|greeting| Ok(greeting.body))
 }
@@ -223,7 +241,10 @@ mod tests {
             greet(&mut dialler, hello(), "peer"),
             receive(&mut acceptor, async |_: &Hello| Err(Refusal::OtherNode(7))),
         );
-        assert_eq!(greeted.unwrap_err().to_string(), "turned away by peer: it is node 7");
+        assert_eq!(
+            greeted.unwrap_err().to_string(),
+            "turned away by peer: it is node 7"
+        );
         assert_eq!(received.unwrap(), Err(Refusal::OtherNode(7)));
     }
 
@@ -231,13 +252,25 @@ mod tests {
     async fn an_unknown_version_is_refused_without_reading_further() {
         let (mut dialler, mut acceptor) = pair();
         let speak = async {
-            let greeting = Greeting { magic: MAGIC, version: 99, body: "of another shape" };
+            let greeting = Greeting {
+                magic: MAGIC,
+                version: 99,
+                body: "of another shape",
+            };
             send(&mut dialler, &greeting).await.unwrap();
-            read_greeting::<_, Result<Welcome, Refusal>>(&mut dialler).await.unwrap().unwrap()
+            read_greeting::<_, Result<Welcome, Refusal>>(&mut dialler)
+                .await
+                .unwrap()
+                .unwrap()
         };
-        let (answer, received) =
-            tokio::join!(speak, receive(&mut acceptor, async |_: &Hello| unreachable!()));
-        let refusal = Refusal::Version { ours: PROTOCOL_VERSION, theirs: 99 };
+        let (answer, received) = tokio::join!(
+            speak,
+            receive(&mut acceptor, async |_: &Hello| unreachable!())
+        );
+        let refusal = Refusal::Version {
+            ours: PROTOCOL_VERSION,
+            theirs: 99,
+        };
         assert_eq!(received.unwrap(), Err(refusal.clone()));
         assert_eq!(answer, Err(refusal));
     }

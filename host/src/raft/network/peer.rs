@@ -5,10 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use futures::Stream;
-use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::errors::{
+    NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable,
+};
 use openraft::network::{Backoff, RPCOption, RPCTypes, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
@@ -41,7 +43,10 @@ pub struct Network {
 impl Network {
     /// The network as `local` sees it.
     pub fn new(local: Arc<Local>) -> Self {
-        Self { local, control: Arc::default() }
+        Self {
+            local,
+            control: Arc::default(),
+        }
     }
 
     /// The control lane to a peer, at the address that the membership has now.
@@ -60,14 +65,23 @@ impl Network {
 
     fn client(&self, id: NodeId, node: &NodeInfo, streams_on: Lane) -> Peer {
         let control = self.control(id, node);
-        Peer { local: Arc::clone(&self.local), control, streams_on, append: None }
+        Peer {
+            local: Arc::clone(&self.local),
+            control,
+            streams_on,
+            append: None,
+        }
     }
 }
 
 fn target(id: NodeId, node: &NodeInfo) -> Target {
     // A membership that a test or an operator's file made may know no instance.
     let instance = Some(node.instance).filter(|instance| *instance != InstanceId::default());
-    Target { id, addr: node.raft_addr.clone(), instance }
+    Target {
+        id,
+        addr: node.raft_addr.clone(),
+        instance,
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -99,19 +113,22 @@ impl Peer {
         deadline: Duration,
         action: RPCTypes,
     ) -> Result<ControlResponse, RPCError<TypeConfig>> {
-        self.control.call(request, deadline).await.map_err(|error| match error {
-            CallError::Dial(error) => unreachable_peer(&error),
-            CallError::Deadline { .. } => Timeout {
-                action,
-                id: self.local.id,
-                target: self.control.target().id,
-                timeout: deadline,
-            }
-            .into(),
-            error @ (CallError::Io { .. } | CallError::Failed { .. }) => {
-                NetworkError::new(&error).into()
-            }
-        })
+        self.control
+            .call(request, deadline)
+            .await
+            .map_err(|error| match error {
+                CallError::Dial(error) => unreachable_peer(&error),
+                CallError::Deadline { .. } => Timeout {
+                    action,
+                    id: self.local.id,
+                    target: self.control.target().id,
+                    timeout: deadline,
+                }
+                .into(),
+                error @ (CallError::Io { .. } | CallError::Failed { .. }) => {
+                    NetworkError::new(&error).into()
+                }
+            })
     }
 }
 
@@ -132,7 +149,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = ControlRequest::Heartbeat(rpc);
-        match self.call(request, option.hard_ttl(), RPCTypes::AppendEntries).await? {
+        match self
+            .call(request, option.hard_ttl(), RPCTypes::AppendEntries)
+            .await?
+        {
             ControlResponse::Heartbeat(answer) => Ok(answer),
             _ => Err(wrong_answer()),
         }
@@ -165,7 +185,13 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 }
             };
             let target = self.control.target().id;
-            Ok(append::stream(&mut self.append, connection, input, self.local.id, target))
+            Ok(append::stream(
+                &mut self.append,
+                connection,
+                input,
+                self.local.id,
+                target,
+            ))
         })
     }
 
@@ -174,7 +200,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        match self.call(ControlRequest::Vote(rpc), option.hard_ttl(), RPCTypes::Vote).await? {
+        match self
+            .call(ControlRequest::Vote(rpc), option.hard_ttl(), RPCTypes::Vote)
+            .await?
+        {
             ControlResponse::Vote(answer) => Ok(answer),
             _ => Err(wrong_answer()),
         }
@@ -185,7 +214,14 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        match self.call(ControlRequest::PreVote(rpc), option.hard_ttl(), RPCTypes::Vote).await? {
+        match self
+            .call(
+                ControlRequest::PreVote(rpc),
+                option.hard_ttl(),
+                RPCTypes::Vote,
+            )
+            .await?
+        {
             ControlResponse::Vote(answer) => Ok(answer),
             _ => Err(wrong_answer()),
         }
@@ -214,7 +250,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = ControlRequest::TransferLeader(req);
-        match self.call(request, option.hard_ttl(), RPCTypes::TransferLeader).await? {
+        match self
+            .call(request, option.hard_ttl(), RPCTypes::TransferLeader)
+            .await?
+        {
             ControlResponse::TransferLeader(answer) => Ok(answer),
             _ => Err(wrong_answer()),
         }

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use futures::stream::{SplitSink, SplitStream};
 use bytes::Bytes;
+use futures::stream::{SplitSink, SplitStream};
 use futures::{Stream, StreamExt};
 use openraft::raft::AppendEntriesRequest;
 use parking_lot::Mutex;
@@ -67,7 +67,9 @@ async fn serve_connection(stream: TcpStream, consensus: &Arc<Consensus>) -> io::
     tune(&stream)?;
     let peer = stream.peer_addr()?;
     let mut connection = frame::connection(stream);
-    let greeted = receive(&mut connection, async |hello: &Hello| admit(hello, consensus).await);
+    let greeted = receive(&mut connection, async |hello: &Hello| {
+        admit(hello, consensus).await
+    });
     let hello = match greeted.await? {
         Ok(hello) => hello,
         Err(refusal) => {
@@ -92,7 +94,10 @@ async fn admit(hello: &Hello, consensus: &Consensus) -> Result<Welcome, Refusal>
     if hello.to != local.id {
         return Err(Refusal::OtherNode(local.id));
     }
-    if hello.to_instance.is_some_and(|instance| instance != local.instance) {
+    if hello
+        .to_instance
+        .is_some_and(|instance| instance != local.instance)
+    {
         return Err(Refusal::OtherInstance(local.id));
     }
     match local.cluster() {
@@ -130,7 +135,14 @@ where
     while let Some(frame) = connection.next().await {
         let request: Envelope<ControlRequest> = decode_message(&frame?)?;
         let message = answer(request.message, consensus).await;
-        frame::send(&mut connection, &Envelope { id: request.id, message }).await?;
+        frame::send(
+            &mut connection,
+            &Envelope {
+                id: request.id,
+                message,
+            },
+        )
+        .await?;
     }
     Ok(())
 }
@@ -138,12 +150,16 @@ where
 async fn answer(request: ControlRequest, consensus: &Consensus) -> ControlResponse {
     let raft = consensus.raft();
     let answered = match request {
-        ControlRequest::Vote(vote) => {
-            raft.vote(vote).await.map(ControlResponse::Vote).map_err(|error| error.to_string())
-        }
-        ControlRequest::PreVote(vote) => {
-            raft.pre_vote(vote).await.map(ControlResponse::Vote).map_err(|error| error.to_string())
-        }
+        ControlRequest::Vote(vote) => raft
+            .vote(vote)
+            .await
+            .map(ControlResponse::Vote)
+            .map_err(|error| error.to_string()),
+        ControlRequest::PreVote(vote) => raft
+            .pre_vote(vote)
+            .await
+            .map(ControlResponse::Vote)
+            .map_err(|error| error.to_string()),
         ControlRequest::Heartbeat(append) => raft
             .append_entries(append)
             .await
@@ -184,7 +200,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requests<S> {
 
     /// The next request of `session`; `None` when the session or the connection is over.
     async fn next(&mut self, session: u64) -> io::Result<Option<Envelope<Append>>> {
-        let of_session = self.peek().await?.is_some_and(|append| append.message.session == session);
+        let of_session = self
+            .peek()
+            .await?
+            .is_some_and(|append| append.message.session == session);
         Ok(if of_session { self.ahead.take() } else { None })
     }
 }
@@ -195,7 +214,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut answers, frames) = connection.split();
-    let requests = Arc::new(tokio::sync::Mutex::new(Requests { frames, ahead: None }));
+    let requests = Arc::new(tokio::sync::Mutex::new(Requests {
+        frames,
+        ahead: None,
+    }));
     loop {
         let session = match requests.lock().await.peek().await? {
             Some(append) => append.message.session,

@@ -40,7 +40,11 @@ where
         SnapshotReply::Resume(offset) if offset <= id.size => offset,
         SnapshotReply::Installed(response) => return Ok(response),
         SnapshotReply::Failed(reason) => return Err(io::Error::other(reason)),
-        other => return Err(invalid_data(format!("unexpected answer to an offer: {other:?}"))),
+        other => {
+            return Err(invalid_data(format!(
+                "unexpected answer to an offer: {other:?}"
+            )));
+        }
     };
     tracing::info!(snapshot = %id, offset, size = id.size, "sending a snapshot");
 
@@ -48,7 +52,11 @@ where
     while sent < id.size {
         let part = read_part(file.clone(), sent).await?;
         sent += part.len() as u64;
-        within(deadline, frame::send(connection, &SnapshotPart::Bytes(part))).await?;
+        within(
+            deadline,
+            frame::send(connection, &SnapshotPart::Bytes(part)),
+        )
+        .await?;
     }
     within(deadline, frame::send(connection, &SnapshotPart::End)).await?;
     loop {
@@ -57,7 +65,9 @@ where
             SnapshotReply::Installed(response) => return Ok(response),
             SnapshotReply::Failed(reason) => return Err(io::Error::other(reason)),
             SnapshotReply::Resume(_) => {
-                return Err(invalid_data("an offset behind the end of a snapshot".to_owned()));
+                return Err(invalid_data(
+                    "an offset behind the end of a snapshot".to_owned(),
+                ));
             }
         }
     }
@@ -70,8 +80,14 @@ async fn read_part(file: SnapshotFile, offset: u64) -> io::Result<Bytes> {
         part.truncate(filled);
         Ok(Bytes::from(part))
     };
-    let part = tokio::task::spawn_blocking(read).await?.map_err(|error: StorageError| io::Error::other(error))?;
-    if part.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(part) }
+    let part = tokio::task::spawn_blocking(read)
+        .await?
+        .map_err(|error: StorageError| io::Error::other(error))?;
+    if part.is_empty() {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(part)
+    }
 }
 
 async fn reply<S>(connection: &mut Connection<S>, deadline: Duration) -> io::Result<SnapshotReply>
@@ -79,15 +95,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let frame = within(deadline, async {
-        connection.next().await.ok_or(io::ErrorKind::UnexpectedEof)?
+        connection
+            .next()
+            .await
+            .ok_or(io::ErrorKind::UnexpectedEof)?
     });
     decode_message(&frame.await?)
 }
 
-async fn within<T>(
-    deadline: Duration,
-    step: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
+async fn within<T>(deadline: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(deadline, step)
         .await
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no sign of life")))
@@ -103,7 +119,10 @@ pub(super) async fn receive<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let frame = connection.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+    let frame = connection
+        .next()
+        .await
+        .ok_or(io::ErrorKind::UnexpectedEof)??;
     let offer: SnapshotOffer = decode_message(&frame)?;
     let id = offer.id;
     let incoming = open(store, id).await?;
@@ -134,7 +153,9 @@ where
 
 async fn open(store: &SnapshotStore, id: SnapshotId) -> io::Result<IncomingSnapshot> {
     let store = store.clone();
-    tokio::task::spawn_blocking(move || store.incoming(id)).await?.map_err(io::Error::other)
+    tokio::task::spawn_blocking(move || store.incoming(id))
+        .await?
+        .map_err(io::Error::other)
 }
 
 async fn receive_parts<S>(
@@ -145,13 +166,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
-        let frame = connection.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
+        let frame = connection
+            .next()
+            .await
+            .ok_or(io::ErrorKind::UnexpectedEof)??;
         let bytes = match decode_message(&frame)? {
             SnapshotPart::Bytes(bytes) => bytes,
             SnapshotPart::End => return Ok(incoming),
         };
         incoming = tokio::task::spawn_blocking(move || {
-            incoming.write_at_end(&bytes).map(|()| incoming).map_err(io::Error::other)
+            incoming
+                .write_at_end(&bytes)
+                .map(|()| incoming)
+                .map_err(io::Error::other)
         })
         .await??;
     }
@@ -165,8 +192,14 @@ async fn install(
 ) -> io::Result<SnapshotResponse<TypeConfig>> {
     let verified = tokio::task::spawn_blocking(move || incoming.finish()).await?;
     let file = verified.map_err(io::Error::other)?;
-    let snapshot = Snapshot { meta: file.meta().clone(), snapshot: file.clone() };
-    let installed = raft.install_full_snapshot(vote, snapshot).await.map_err(io::Error::other);
+    let snapshot = Snapshot {
+        meta: file.meta().clone(),
+        snapshot: file.clone(),
+    };
+    let installed = raft
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .map_err(io::Error::other);
     // Rejected, or behind the log already: nobody keeps it.
     store.discard(&file).map_err(io::Error::other)?;
     installed
