@@ -1,3 +1,4 @@
 //! rkvd: a Raft-replicated store whose state machine is a WebAssembly component.
 
+pub mod bundled;
 pub mod types;
