@@ -6,6 +6,14 @@ use rkv_host::wasm::{Fault, Outcome};
 use crate::kit::{LIMITS, NOW, entries, guest, load, on_guest_stack, with_instance};
 
 #[test]
+fn an_instance_can_move_to_another_thread() {
+    let module = load(&guest(&[]));
+    let mut instance = on_guest_stack(|| module.instantiate(&LIMITS).expect("an instance"));
+    let results = on_guest_stack(|| instance.apply(&entries(&[b""])));
+    assert_eq!(results.map(|results| results.len()), Ok(1));
+}
+
+#[test]
 fn each_entry_has_its_result_in_order() {
     // Refuses the second entry with code 9 and the message "probe".
     let body = "(local.set $area (call $list (local.get $n) (i32.const 20)))
