@@ -8,7 +8,7 @@
     (func $restore_new (param i32) (result i32)))
   (import "[export]rkv:fsm/state-machine@0.1.0" "[resource-drop]restore"
     (func $restore_drop (param i32)))
-  (import "rkv:fsm/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+  (import "rkv:fsm/log@0.1.0" "write" (func $log (param i32 i32 i32)))
 
   (memory (export "memory") 16)
   (table $table 4 funcref)

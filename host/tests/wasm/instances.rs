@@ -65,9 +65,9 @@ fn nan_has_the_same_bits_everywhere() {
 fn logging_never_fails() {
     let body = "(local.set $area (i32.const 100000))
         (loop $again
-          (call $log (i32.const 9) (i32.const 64) (i32.const 5))
-          (call $log (i32.const 9) (i32.const 192) (i32.const 2))
-          (call $log (i32.const 9) (i32.const 0) (i32.const 100000))
+          (call $log (i32.const 5) (i32.const 64) (i32.const 5))
+          (call $log (i32.const 5) (i32.const 192) (i32.const 2))
+          (call $log (i32.const 5) (i32.const 0) (i32.const 100000))
           (local.set $area (i32.sub (local.get $area) (i32.const 1)))
           (br_if $again (local.get $area)))";
     let limits = Limits {
