@@ -256,3 +256,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         upto.map_or(Ok(()), |upto| Ok(self.push(Op::Purge { upto })?))
     }
 }
+
+#[cfg(test)]
+mod tests;
