@@ -4,10 +4,10 @@
 //! `RKV_BUNDLED_FSM` names a component to bundle instead, relative to the workspace.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -53,15 +53,12 @@ const PROFILE: [(&str, &str); 6] = [
     ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
 ];
 
-fn main() -> ExitCode {
+fn main() {
     println!("cargo::rerun-if-env-changed={OVERRIDE}");
-    match bundle() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            for line in message.lines() {
-                println!("cargo::error={line}");
-            }
-            ExitCode::FAILURE
+    if let Err(message) = bundle() {
+        // Fails the build without the listing of this script's output that an exit code brings.
+        for line in message.lines() {
+            println!("cargo::error={line}");
         }
     }
 }
@@ -138,9 +135,9 @@ fn build_guest(workspace: &Path, target_dir: &Path) -> Result<Vec<u8>, String> {
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        let reason = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
-            "the bundled state machine (package rkv-kv) did not compile for {TARGET}: see below"
+            "the bundled state machine (package rkv-kv) did not compile for {TARGET}:\n{reason}"
         ));
     }
     let module = target_dir.join(TARGET).join("release/rkv_kv.wasm");
@@ -217,7 +214,7 @@ impl Toolchain {
     }
 }
 
-fn sysroot(rustc: &std::ffi::OsStr) -> Option<PathBuf> {
+fn sysroot(rustc: &OsStr) -> Option<PathBuf> {
     let output = Command::new(rustc)
         .args(["--print", "sysroot"])
         .output()
