@@ -104,24 +104,28 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use std::io::Read;
+    use std::net::TcpListener;
+    use std::thread;
 
     use super::*;
 
     /// Serves one connection: answers each request without a body by the pieces of a response.
-    async fn server(responses: Vec<Vec<&'static str>>) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn server(responses: Vec<Vec<&'static str>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
             for response in responses {
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") {
-                    stream.read_buf(&mut request).await.unwrap();
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
                 }
                 for piece in response {
-                    stream.write_all(piece.as_bytes()).await.unwrap();
-                    tokio::task::yield_now().await;
+                    stream.write_all(piece.as_bytes()).unwrap();
                 }
             }
         });
@@ -134,7 +138,7 @@ mod tests {
             vec!["HTTP/1.1 200 OK\r\ncont", "ent-length: 6\r\n\r\nLea", "der"],
             vec!["HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"],
         ]);
-        let mut connection = Connection::open(addr.await).await.unwrap();
+        let mut connection = Connection::open(addr).await.unwrap();
         let first = connection.get("/state").await.unwrap();
         assert_eq!(
             (first.status, first.body.as_slice()),
@@ -148,7 +152,7 @@ mod tests {
         let addr = server(vec![vec![
             "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nLea",
         ]]);
-        let mut connection = Connection::open(addr.await).await.unwrap();
+        let mut connection = Connection::open(addr).await.unwrap();
         let error = connection.get("/state").await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
