@@ -271,6 +271,11 @@ impl Cluster {
         }
     }
 
+    /// Prints the command lines, folders and logs of all nodes, as a failed test does.
+    pub fn report(&self) {
+        report::print(self.nodes.values());
+    }
+
     fn all_run(&mut self, ids: &[u64]) -> Result<(), String> {
         for &id in ids {
             // Not an `Err`: waiting on does not bring it back.
@@ -290,7 +295,7 @@ impl Drop for Cluster {
         }
         let failed = thread::panicking();
         if failed {
-            report::print(self.nodes.values());
+            self.report();
         }
         self.folder
             .disable_cleanup(failed || std::env::var_os(KEEP).is_some());

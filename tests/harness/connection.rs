@@ -75,7 +75,7 @@ impl Connection {
             .map_err(|_| Ended::Closed)
     }
 
-    /// Waits for a complete answer.
+    /// Waits for the next complete answer.
     ///
     /// # Errors
     ///
@@ -92,12 +92,18 @@ impl Connection {
         while let Ok(count @ 1..) = self.stream.try_read(&mut chunk) {
             self.received.extend_from_slice(&chunk[..count]);
         }
-        parse(&self.received)
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<Answer> {
+        let (answer, length) = parse(&self.received)?;
+        self.received.drain(..length);
+        Some(answer)
     }
 
     async fn read_answer(&mut self) -> Result<Answer, Ended> {
         while self.received.len() < MAX_ANSWER_BYTES {
-            if let Some(answer) = parse(&self.received) {
+            if let Some(answer) = self.take() {
                 return Ok(answer);
             }
             match self.stream.read_buf(&mut self.received).await {
@@ -109,9 +115,9 @@ impl Connection {
     }
 }
 
-/// The answer in `received`, if it is complete. Answers of a server that streams are not needed, so
-/// one without `content-length` has no body.
-fn parse(received: &[u8]) -> Option<Answer> {
+/// The first answer in `received`, if it is complete, and how long it is. Answers of a server that
+/// streams are not needed, so one without `content-length` has no body.
+fn parse(received: &[u8]) -> Option<(Answer, usize)> {
     let head_end = received
         .windows(4)
         .position(|window| window == b"\r\n\r\n")?;
@@ -136,14 +142,18 @@ fn parse(received: &[u8]) -> Option<Answer> {
     let length = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = received[head_end + 4..].get(..length.unwrap_or(0))?;
-    let body = Bytes::copy_from_slice(body);
-    Some(Answer {
-        request: "raw request".to_owned(),
-        status,
-        headers,
-        body,
-    })
+    let (start, length) = (head_end + 4, length.unwrap_or(0));
+    let body = Bytes::copy_from_slice(received.get(start..start + length)?);
+    let request = "raw request".to_owned();
+    Some((
+        Answer {
+            request,
+            status,
+            headers,
+            body,
+        },
+        start + length,
+    ))
 }
 
 #[cfg(test)]
@@ -156,10 +166,12 @@ mod tests {
         for cut in 0..text.len() {
             assert!(parse(&text[..cut]).is_none(), "complete after {cut} bytes");
         }
-        let answer = parse(text).expect("complete");
+        let two = [&text[..], text].concat();
+        let (answer, length) = parse(&two).expect("complete");
         assert_eq!(
             (answer.status, answer.header("x-a"), answer.text()),
             (413, "b", "body")
         );
+        assert_eq!(length, text.len());
     }
 }

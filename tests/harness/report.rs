@@ -11,8 +11,13 @@ const TAIL_LINES: usize = 60;
 pub(crate) fn print<'a>(nodes: impl Iterator<Item = &'a NodeProcess>) {
     for node in nodes {
         let spec = node.spec();
-        let command = format!("{:?}", spec.command());
-        eprintln!("--- node {}: {command}", spec.id);
+        // Not `NodeSpec::command`: it fails without a daemon, and this runs while a test fails.
+        let arguments: Vec<_> = spec
+            .arguments()
+            .iter()
+            .map(|arg| arg.display().to_string())
+            .collect();
+        eprintln!("--- node {}: rkvd {}", spec.id, arguments.join(" "));
         eprintln!(
             "    data {}, log {}",
             spec.data_dir.display(),
