@@ -10,10 +10,6 @@ use crate::shared::three;
 /// Far below what an unbounded reader would take, above what buffers of both sides hold.
 const MUCH: usize = 64 << 20;
 
-async fn single(flags: &[&str]) -> Cluster {
-    Cluster::start_with(1, flags).await
-}
-
 #[tokio::test]
 async fn a_body_that_announces_too_much_is_refused_before_it_is_sent() {
     let three = three().await;
@@ -75,7 +71,7 @@ async fn a_body_without_an_end_is_cut_off() {
 
 #[tokio::test]
 async fn a_body_that_stops_half_way_is_given_up() {
-    let mut cluster = single(&["--request-timeout-ms", "500"]).await;
+    let mut cluster = Cluster::start(1).await;
     let leader = cluster.leader().await;
     let address = cluster.node(leader).spec().http_addr;
     let mut connection = Connection::open(address).await;
@@ -95,7 +91,7 @@ async fn a_body_that_stops_half_way_is_given_up() {
 
 #[tokio::test]
 async fn a_slow_header_is_given_up_and_delays_nobody() {
-    let cluster = single(&[]).await;
+    let cluster = Cluster::start(1).await;
     let address = cluster.node(1).spec().http_addr;
     let mut slow = Vec::new();
     for _ in 0..20 {

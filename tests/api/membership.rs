@@ -66,19 +66,28 @@ async fn a_member_is_not_removed_under_a_wrong_address() {
 #[tokio::test]
 async fn requests_without_a_usable_id_or_address_are_refused() {
     let three = three().await;
+    let unusable = [
+        "/nodes/9",
+        "/nodes/9?addr=",
+        "/nodes/nine?addr=127.0.0.1:1",
+        "/nodes/-1?addr=127.0.0.1:1",
+    ];
     for node in three.roles() {
         for method in [Method::POST, Method::DELETE] {
-            for target in [
-                "/nodes/9",
-                "/nodes/9?addr=",
-                "/nodes/9?addr=no-port",
-                "/nodes/9?addr=127.0.0.1:99999",
-                "/nodes/nine?addr=127.0.0.1:1",
-                "/nodes/-1?addr=127.0.0.1:1",
-            ] {
+            for target in unusable {
                 node.follow(method.clone(), target, "").await.problem(400);
             }
         }
+    }
+    assert_unchanged(&three).await;
+}
+
+#[tokio::test]
+async fn an_address_that_cannot_be_dialled_is_a_bad_request() {
+    let three = three().await;
+    for address in ["no-port", "127.0.0.1:99999", "http://127.0.0.1:1"] {
+        let target = format!("/nodes/9?addr={address}");
+        three.leader().post(&target, "").await.problem(400);
     }
     assert_unchanged(&three).await;
 }

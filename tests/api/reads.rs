@@ -22,7 +22,7 @@ async fn every_node_lists_a_key_as_soon_as_it_was_acknowledged() {
     let three = three().await;
     for round in 0..20 {
         let key = format!("list-your-writes-{round}");
-        three.leader().put(&key, "").await;
+        three.leader().put(&key, "x").await;
         for id in three.cluster().ids() {
             assert!(
                 three.cluster().client(id).keys().await.contains(&key),

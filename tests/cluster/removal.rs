@@ -112,8 +112,8 @@ async fn a_retired_id_does_not_come_back_and_a_new_one_does() {
         "the line names the id: {line}"
     );
     assert!(
-        line.contains("new id") || line.contains("another id"),
-        "and the remedy: {line}"
+        line.contains("new --id"),
+        "the line names the remedy: {line}"
     );
 
     let fresh = cluster.prepare();
