@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use reqwest::Method;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -154,31 +155,32 @@ impl Cluster {
         self.ready().await;
     }
 
-    /// Waits until every running node is healthy and a voter, and all know the same leader.
+    /// Waits until every running node is healthy, a voter, and serves linearizable reads, and all
+    /// know the same leader.
     ///
     /// # Panics
     ///
     /// When that does not happen, or a node that was started has ended.
     pub async fn ready(&mut self) {
-        let leader = self.leader().await;
+        self.leader().await;
         let running = self.running();
         wait::until(
-            "all running nodes are healthy voters",
+            "all running nodes are voters that serve",
             GENEROUS,
             async || {
                 self.all_run(&running)?;
                 for &id in &running {
-                    let health = self
-                        .client(id)
-                        .try_send(reqwest::Method::GET, "/health", "")
-                        .await;
-                    let health = health.map_err(|error| error.to_string())?;
-                    check(health.status == 200, || health.to_string())?;
+                    // A founder is healthy before its state machine is there, so ask that, too.
+                    for path in ["/health", "/keys"] {
+                        let answer = self.client(id).try_send(Method::GET, path, "").await;
+                        let answer = answer.map_err(|error| error.to_string())?;
+                        check(answer.status == 200, || answer.to_string())?;
+                    }
+                    let voters = self.client(id).stats().await.voters;
+                    let all = running.iter().all(|id| voters.contains(id));
+                    check(all, || format!("node {id} knows the voters {voters:?}"))?;
                 }
-                let voters = self.client(leader).stats().await.voters;
-                check(running.iter().all(|id| voters.contains(id)), || {
-                    format!("voters {voters:?}")
-                })
+                Ok(())
             },
         )
         .await;
@@ -196,10 +198,7 @@ impl Cluster {
             self.all_run(&running)?;
             let mut leaders = Vec::new();
             for &id in &running {
-                let stats = self
-                    .client(id)
-                    .try_send(reqwest::Method::GET, "/stats", "")
-                    .await;
+                let stats = self.client(id).try_send(Method::GET, "/stats", "").await;
                 let stats: crate::views::Stats =
                     stats.map_err(|error| error.to_string())?.expect(200).json();
                 let leads = stats.state == "Leader";
