@@ -1,3 +1,28 @@
 //! rkvd: a Raft-replicated store whose state machine is a WebAssembly component.
+//!
+//! Layers, each importing only what is below it (`tests/layering.rs` checks):
+//!
+//! ```text
+//! bin/rkvd -> cli, node     parse, assemble, run, shut down in order
+//! api                       REST: routes, forms, status codes, redirects
+//! raft                      consensus: transport, membership, reads
+//! fsm                       the state machine driver
+//! storage | wasm            redb, snapshot and module files | wasmtime
+//! types                     the shared vocabulary
+//! ```
+//!
+//! `tasks`, `clock`, `config` and `telemetry` are for every layer above `types`.
 
+pub mod api;
+pub mod bundled;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod fsm;
+pub mod node;
+pub mod raft;
+pub mod storage;
+pub mod tasks;
+pub mod telemetry;
 pub mod types;
+pub mod wasm;

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A node's number in its cluster. Never used twice: see [`NodeInfo::instance`].
 pub type NodeId = u64;
@@ -36,7 +37,7 @@ pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Typ
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
 /// Sixteen random bytes that name a cluster, made when it is bootstrapped.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
 /// Sixteen random bytes that name one data directory of one node.
@@ -44,11 +45,11 @@ pub struct ClusterId(pub [u8; 16]);
 /// A node whose disk was wiped has the same [`NodeId`] but another `InstanceId`, and that is how
 /// its peers tell it from the node that voted: it is refused, because the votes and log entries
 /// that it promised to keep are gone (Raft §5.2 assumes that they never are).
-#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct InstanceId(pub [u8; 16]);
 
 /// The sha256 of a component's bytes: the name of a module everywhere.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModuleId(pub [u8; 32]);
 
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
@@ -85,6 +86,29 @@ macro_rules! hex_identifier {
 
             fn from_str(text: &str) -> Result<Self, InvalidHex> {
                 parse_hex(text).map(Self).ok_or(InvalidHex($what))
+            }
+        }
+
+        /// Digits in text formats, plain bytes in binary ones.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    self.0.serialize(serializer)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    String::deserialize(deserializer)?
+                        .parse()
+                        .map_err(D::Error::custom)
+                } else {
+                    Deserialize::deserialize(deserializer).map(Self)
+                }
             }
         }
     };
@@ -242,8 +266,16 @@ impl fmt::Debug for Proposal {
             Self::Command { time_ms, command } => {
                 write!(f, "Command({} bytes, {time_ms} ms)", command.len())
             }
-            Self::ModuleChunk { module, offset, bytes } => {
-                write!(f, "ModuleChunk({module}, {} bytes at {offset})", bytes.len())
+            Self::ModuleChunk {
+                module,
+                offset,
+                bytes,
+            } => {
+                write!(
+                    f,
+                    "ModuleChunk({module}, {} bytes at {offset})",
+                    bytes.len()
+                )
             }
             Self::ModuleCommit { module, size } => {
                 write!(f, "ModuleCommit({module}, {size} bytes)")
@@ -284,14 +316,18 @@ mod tests {
     fn identifiers_round_trip_as_hex() {
         let id = ModuleId([0xab; 32]);
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(serde_json::to_string(&id).unwrap(), format!("\"{id}\""));
+        assert_eq!(postcard::to_stdvec(&id).unwrap(), id.0);
         assert!("zz".parse::<ClusterId>().is_err());
         assert!("é".repeat(16).parse::<ClusterId>().is_err());
     }
 
     #[test]
     fn debug_of_a_proposal_hides_the_data() {
-        let proposal =
-            Proposal::Command { time_ms: 1, command: Bytes::from_static(b"secret") };
+        let proposal = Proposal::Command {
+            time_ms: 1,
+            command: Bytes::from_static(b"secret"),
+        };
         assert_eq!(format!("{proposal:?}"), "Command(6 bytes, 1 ms)");
     }
 }

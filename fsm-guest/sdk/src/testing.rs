@@ -1,0 +1,64 @@
+//! Runs a state machine natively, as the host would: for tests.
+
+use crate::{Context, Failure, Restore, Snapshot, StateMachine};
+
+/// The context of the entry at `index`: in term 1, one millisecond per entry, with some seed.
+#[must_use]
+pub fn context(index: u64) -> Context {
+    let seed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Context {
+        index,
+        term: 1,
+        time_ms: 1_700_000_000_000 + index,
+        seed,
+    }
+}
+
+/// Reads a whole snapshot in chunks of at most `max_bytes`.
+///
+/// # Panics
+///
+/// When a chunk is larger than that.
+#[must_use]
+pub fn snapshot<M: StateMachine>(machine: &M, max_bytes: usize) -> Vec<u8> {
+    read_all(&mut machine.freeze(), max_bytes)
+}
+
+/// Reads what is left of a snapshot in chunks of at most `max_bytes`.
+///
+/// # Panics
+///
+/// When a chunk is larger than that.
+#[must_use]
+pub fn read_all(snapshot: &mut impl Snapshot, max_bytes: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = snapshot.read(max_bytes);
+        assert!(
+            chunk.len() <= max_bytes,
+            "a chunk of {} bytes, not {max_bytes}",
+            chunk.len()
+        );
+        if chunk.is_empty() {
+            return bytes;
+        }
+        bytes.extend(chunk);
+    }
+}
+
+/// Builds a state from a snapshot of the same state machine, in chunks of `chunk_bytes`.
+///
+/// # Errors
+///
+/// Those of the state machine.
+///
+/// # Panics
+///
+/// When `chunk_bytes` is 0.
+pub fn restore<M: StateMachine>(snapshot: &[u8], chunk_bytes: usize) -> Result<M, Failure> {
+    let mut restore = M::restore(M::describe())?;
+    for chunk in snapshot.chunks(chunk_bytes) {
+        restore.write(chunk)?;
+    }
+    restore.finish()
+}

@@ -1,0 +1,34 @@
+//! `/fsm/apply` and `/fsm/query`: raw bytes for any module.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::routing::post;
+use bytes::Bytes;
+
+use super::ApiState;
+use super::redirect::Failed;
+use super::request::read_body;
+
+pub(super) fn routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/fsm/apply", post(apply))
+        .route("/fsm/query", post(query))
+}
+
+async fn apply(State(api): State<Arc<ApiState>>, body: Body) -> Result<Bytes, Failed> {
+    api.consensus.expect_leader()?;
+    let command = read_body(body, "the command in bytes", api.limits.max_body_bytes).await?;
+    Ok(api.consensus.propose(command).await?)
+}
+
+async fn query(
+    State(api): State<Arc<ApiState>>,
+    RawQuery(parameters): RawQuery,
+    body: Body,
+) -> Result<Bytes, Failed> {
+    let query = read_body(body, "the query in bytes", api.limits.max_body_bytes).await?;
+    api.ask(parameters.as_deref(), query).await
+}

@@ -1,0 +1,204 @@
+//! `/keys`: the key-value store over REST, for modules that speak `rkv:kv@1`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use rkv_kv_protocol::{Answer, Command, PROTOCOL, Query};
+
+use super::ApiState;
+use super::problem::Problem;
+use super::redirect::Failed;
+use super::request::{query_bytes, query_text, read_body};
+use crate::config::MAX_BATCH_KEYS;
+use crate::raft::ReadError;
+
+pub(super) fn routes() -> Router<Arc<ApiState>> {
+    let key = || get(read).post(write).delete(delete);
+    Router::new()
+        .route("/keys/{key}", key())
+        .route("/key/{key}", key())
+        .route("/keys", get(list).post(write_batch))
+}
+
+async fn read(
+    State(api): State<Arc<ApiState>>,
+    key: Result<Path<String>, PathRejection>,
+    RawQuery(parameters): RawQuery,
+) -> Result<Response, Failed> {
+    let key = accept_key(&api, key)?;
+    let query = Query::Get {
+        key: key.as_bytes(),
+    }
+    .encode();
+    let answer = api.ask(parameters.as_deref(), Bytes::from(query)).await?;
+    match Answer::decode(&answer) {
+        Ok(Answer::Value(value)) => {
+            let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
+            Ok((content_type, answer.slice_ref(value)).into_response())
+        }
+        Ok(Answer::Missing) => {
+            let detail = format!("there is no key `{key}`");
+            Err(Problem::new(StatusCode::NOT_FOUND, "no_such_key", "No such key", detail).into())
+        }
+        Ok(Answer::Keys { .. }) | Err(_) => Err(broken_protocol().into()),
+    }
+}
+
+async fn write(
+    State(api): State<Arc<ApiState>>,
+    key: Result<Path<String>, PathRejection>,
+    RawQuery(parameters): RawQuery,
+    body: Body,
+) -> Result<StatusCode, Failed> {
+    let key = accept_key(&api, key)?;
+    api.consensus.expect_leader()?;
+    let limit = api.limits.max_value_bytes;
+    let body = read_body(body, "the value in bytes", limit).await?;
+    let value = match query_bytes(parameters.as_deref(), "val") {
+        Some(_) if !body.is_empty() => {
+            let detail = "the value comes either as ?val= or as the body, not as both";
+            return Err(Problem::bad_request(detail).into());
+        }
+        Some(value) => Bytes::from(value),
+        None if body.is_empty() => {
+            let detail =
+                "the value is missing: send it as the body, or as ?val= (which may be empty)";
+            return Err(Problem::bad_request(detail).into());
+        }
+        None => body,
+    };
+    check_size("the value in bytes", value.len(), limit)?;
+    let command = Command::Set {
+        key: key.as_bytes(),
+        value: &value,
+    }
+    .encode();
+    api.consensus.propose(Bytes::from(command)).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn delete(
+    State(api): State<Arc<ApiState>>,
+    key: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, Failed> {
+    let key = accept_key(&api, key)?;
+    let command = Command::Delete {
+        key: key.as_bytes(),
+    }
+    .encode();
+    api.consensus.propose(Bytes::from(command)).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn list(
+    State(api): State<Arc<ApiState>>,
+    RawQuery(parameters): RawQuery,
+) -> Result<Response, Failed> {
+    expect_kv(&api)?;
+    let prefix = query_text(parameters.as_deref(), "prefix")?.unwrap_or_default();
+    let after = query_text(parameters.as_deref(), "after")?;
+    let limit = match query_text(parameters.as_deref(), "limit")? {
+        None => 0,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| *limit > 0)
+            .ok_or_else(|| {
+                Problem::bad_request(format!("`{text}` is not a limit: a number from 1 on"))
+            })?,
+    };
+    let after = after.as_deref().map(str::as_bytes);
+    let query = Query::Keys {
+        prefix: prefix.as_bytes(),
+        after,
+        limit,
+    }
+    .encode();
+    let answer = api.ask(parameters.as_deref(), Bytes::from(query)).await?;
+    let Ok(Answer::Keys { keys, .. }) = Answer::decode(&answer) else {
+        return Err(broken_protocol().into());
+    };
+    let keys: Result<Vec<&str>, _> = keys.into_iter().map(std::str::from_utf8).collect();
+    Ok(Json(keys.map_err(|_| broken_protocol())?).into_response())
+}
+
+async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<StatusCode, Failed> {
+    expect_kv(&api)?;
+    api.consensus.expect_leader()?;
+    let body = read_body(body, "the body in bytes", api.limits.max_body_bytes).await?;
+    let pairs: BTreeMap<String, String> = serde_json::from_slice(&body).map_err(|error| {
+        Problem::bad_request(format!(
+            "the body is not a JSON object of keys and string values: {error}"
+        ))
+    })?;
+    check_size("the number of keys", pairs.len(), MAX_BATCH_KEYS)?;
+    for (key, value) in &pairs {
+        check_key(&api, key)?;
+        check_size("a value in bytes", value.len(), api.limits.max_value_bytes)?;
+    }
+    if pairs.is_empty() {
+        return Ok(StatusCode::OK);
+    }
+    let pairs = pairs
+        .iter()
+        .map(|(key, value)| (key.as_bytes(), value.as_bytes()))
+        .collect();
+    api.consensus
+        .propose(Bytes::from(Command::Batch(pairs).encode()))
+        .await?;
+    Ok(StatusCode::OK)
+}
+
+/// The key of a request to a module that has keys.
+fn accept_key(api: &ApiState, key: Result<Path<String>, PathRejection>) -> Result<String, Failed> {
+    expect_kv(api)?;
+    let Path(key) = key.map_err(|_| Problem::bad_request("the key is not UTF-8"))?;
+    check_key(api, &key)?;
+    Ok(key)
+}
+
+fn check_key(api: &ApiState, key: &str) -> Result<(), Problem> {
+    if key.is_empty() {
+        return Err(Problem::bad_request("the key is empty"));
+    }
+    check_size("the key in bytes", key.len(), api.limits.max_key_bytes)
+}
+
+fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
+    if size > limit {
+        return Err(Problem::too_large(what, limit as u64));
+    }
+    Ok(())
+}
+
+fn expect_kv(api: &ApiState) -> Result<(), Failed> {
+    match api.consensus.speaks(PROTOCOL) {
+        Some(true) => Ok(()),
+        None => Err(ReadError::NoModule.into()),
+        Some(false) => {
+            let detail = format!(
+                "the active module does not speak {PROTOCOL}: use /fsm/apply and /fsm/query"
+            );
+            let title = "Not a key-value store";
+            Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "not_kv", title, detail).into())
+        }
+    }
+}
+
+fn broken_protocol() -> Problem {
+    let detail = format!("the active module lists {PROTOCOL} and answers in another encoding");
+    Problem::new(
+        StatusCode::BAD_GATEWAY,
+        "broken_module",
+        "The module broke its protocol",
+        detail,
+    )
+}

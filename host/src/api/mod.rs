@@ -1,0 +1,14 @@
+//! REST: routes, forms, status codes and redirects. Knows no redb and no wasmtime.
+
+mod fsm;
+mod keys;
+mod nodes;
+mod problem;
+mod redirect;
+mod request;
+mod server;
+mod state;
+mod status;
+
+pub use server::Server;
+pub(crate) use state::ApiState;

@@ -1,0 +1,65 @@
+//! `/nodes/{id}`: adding and removing members.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::routing::{delete, post};
+
+use super::ApiState;
+use super::problem::Problem;
+use super::redirect::Failed;
+use super::request::query_text;
+use crate::types::NodeId;
+
+pub(super) fn routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/nodes/{id}", post(add).delete(remove))
+        .route("/node/{id}", post(add).delete(remove))
+        .route("/join/{id}", delete(remove))
+}
+
+async fn add(
+    State(api): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, Failed> {
+    let (id, addr) = (node_id(&id)?, raft_addr(query.as_deref())?);
+    // A task of its own: a change that began goes on when its client hangs up.
+    let consensus = Arc::clone(&api.consensus);
+    let added = tokio::spawn(async move { consensus.add_node(id, addr).await }).await;
+    finished(added)
+}
+
+async fn remove(
+    State(api): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<StatusCode, Failed> {
+    let (id, addr) = (node_id(&id)?, raft_addr(query.as_deref())?);
+    let consensus = Arc::clone(&api.consensus);
+    let removed = tokio::spawn(async move { consensus.remove_node(id, &addr).await }).await;
+    finished(removed)
+}
+
+fn finished(
+    outcome: Result<Result<(), crate::raft::MembershipError>, tokio::task::JoinError>,
+) -> Result<StatusCode, Failed> {
+    match outcome {
+        Ok(changed) => Ok(changed.map(|()| StatusCode::OK)?),
+        Err(error) => Err(crate::raft::ProposeError::Unknown(error.to_string()).into()),
+    }
+}
+
+fn node_id(text: &str) -> Result<NodeId, Problem> {
+    text.parse()
+        .map_err(|_| Problem::bad_request(format!("`{text}` is not a node id: 1, 2, 3 ...")))
+}
+
+fn raft_addr(query: Option<&str>) -> Result<String, Problem> {
+    let addr = query_text(query, "addr")?.filter(|addr| !addr.is_empty());
+    addr.ok_or_else(|| {
+        Problem::bad_request("the raft address of the node is missing: ?addr=HOST:PORT")
+    })
+}

@@ -1,0 +1,242 @@
+//! Errors as RFC 9457 problem documents, and the one table from errors to them.
+//!
+//! Every match here names every variant: a new error does not compile until it has a status.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::raft::{MembershipError, ProposeError, ReadError};
+use crate::types::NodeInfo;
+
+/// Seconds after which a request that was refused for now is worth repeating.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// What is known of a write that was not acknowledged.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WriteOutcome {
+    /// It left nothing behind, and never will.
+    NotApplied,
+    /// It may have been applied, or may be yet.
+    Unknown,
+}
+
+/// An error as the client gets it: `application/problem+json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Problem {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    /// A stable name of the kind of problem.
+    code: &'static str,
+    /// Whether the same request can succeed later, with no risk of taking effect twice.
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<WriteOutcome>,
+    /// The HTTP address of the leader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    /// The bound that was passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            r#type: format!("urn:rkv:problem:{code}"),
+            title,
+            status: status.as_u16(),
+            detail: detail.into(),
+            code,
+            retryable: false,
+            outcome: None,
+            leader: None,
+            limit: None,
+        }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "Bad request",
+            detail,
+        )
+        .outcome(WriteOutcome::NotApplied)
+    }
+
+    pub(crate) fn too_large(what: &str, limit: u64) -> Self {
+        let detail = format!("{what} is over the limit of {limit}");
+        let mut problem = Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "Too large",
+            detail,
+        )
+        .outcome(WriteOutcome::NotApplied);
+        problem.limit = Some(limit);
+        problem
+    }
+
+    pub(crate) fn not_leader(leader: &NodeInfo, detail: String) -> Self {
+        let mut problem = Self::new(
+            StatusCode::TEMPORARY_REDIRECT,
+            "not_leader",
+            "This node does not lead",
+            detail,
+        )
+        .retryable()
+        .outcome(WriteOutcome::NotApplied);
+        problem.leader = Some(leader.http_addr.clone());
+        problem
+    }
+
+    fn unavailable(code: &'static str, title: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, title, detail).retryable()
+    }
+
+    fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    fn outcome(mut self, outcome: WriteOutcome) -> Self {
+        self.outcome = Some(outcome);
+        self
+    }
+
+    /// The leader's HTTP address, if the client should go there.
+    pub(crate) fn leader(&self) -> Option<&str> {
+        self.leader.as_deref()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let redirects = status.is_redirection();
+        let retry = self.retryable && !redirects;
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        let problem = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, problem);
+        if retry {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+impl From<ProposeError> for Problem {
+    fn from(error: ProposeError) -> Self {
+        let detail = error.to_string();
+        let not_applied = |problem: Problem| problem.outcome(WriteOutcome::NotApplied);
+        match error {
+            ProposeError::NotLeader { node, .. } => Self::not_leader(&node, detail),
+            ProposeError::NoLeader => {
+                not_applied(Self::unavailable("no_leader", "No leader", detail))
+            }
+            ProposeError::NoQuorum => {
+                not_applied(Self::unavailable("no_quorum", "No quorum", detail))
+            }
+            ProposeError::Overloaded { limit } => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let mut problem = Self::new(status, "overloaded", "Too much in flight", detail);
+                problem.limit = Some(limit as u64);
+                not_applied(problem.retryable())
+            }
+            ProposeError::Full { limit, .. } => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                let mut problem = Self::new(status, "full", "The state machine is full", detail);
+                problem.limit = Some(limit);
+                not_applied(problem)
+            }
+            ProposeError::Unknown(_) => {
+                let status = StatusCode::GATEWAY_TIMEOUT;
+                Self::new(status, "outcome_unknown", "The outcome is unknown", detail)
+                    .outcome(WriteOutcome::Unknown)
+            }
+            ProposeError::Stopped(_) => not_applied(Self::unavailable(
+                "stopped",
+                "This node has stopped",
+                detail,
+            )),
+            ProposeError::Refused(_) => not_applied(refused(detail)),
+            ProposeError::Trapped(_) => not_applied(trapped(detail)),
+            ProposeError::NoModule => not_applied(no_module(detail)),
+            ProposeError::Rejected(_) => not_applied(conflict(detail)),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReadError::NoLeader => Self::unavailable("no_leader", "No leader", detail),
+            ReadError::NoQuorum(_) => Self::unavailable("no_quorum", "No quorum", detail),
+            ReadError::Deadline(_) => Self::unavailable(
+                "read_timeout",
+                "The read could not be confirmed in time",
+                detail,
+            ),
+            ReadError::Overloaded => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Self::new(status, "overloaded", "Too much in flight", detail).retryable()
+            }
+            ReadError::Stopped(_) => Self::unavailable("stopped", "This node has stopped", detail),
+            ReadError::NoModule => no_module(detail),
+            ReadError::Refused(_) => refused(detail),
+            ReadError::Trapped(_) => trapped(detail),
+        }
+    }
+}
+
+impl From<MembershipError> for Problem {
+    fn from(error: MembershipError) -> Self {
+        let detail = error.to_string();
+        match error {
+            MembershipError::Conflict(_) => conflict(detail),
+            MembershipError::Unknown(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_such_node",
+                "No such node",
+                detail,
+            ),
+            MembershipError::Busy => {
+                Self::unavailable("busy", "Another membership change is under way", detail)
+            }
+            MembershipError::CatchingUp(_) => {
+                Self::unavailable("catching_up", "The node is catching up", detail)
+            }
+            MembershipError::Propose(error) => error.into(),
+        }
+    }
+}
+
+fn conflict(detail: String) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
+}
+
+fn refused(detail: String) -> Problem {
+    let title = "The module refused the request";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", title, detail)
+}
+
+fn trapped(detail: String) -> Problem {
+    let title = "The module failed on the request";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "trapped", title, detail)
+}
+
+fn no_module(detail: String) -> Problem {
+    Problem::unavailable("no_module", "No module is active yet", detail)
+}

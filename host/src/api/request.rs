@@ -1,0 +1,78 @@
+//! Reading requests: bounded bodies, and text that is what it claims to be.
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody, to_bytes};
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+
+use super::problem::Problem;
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Reads a whole body of at most `limit` bytes.
+pub(crate) async fn read_body(body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Problem::too_large(what, limit as u64));
+    }
+    let read = tokio::time::timeout(BODY_DEADLINE, to_bytes(body, limit)).await;
+    let read = read.map_err(|_| {
+        Problem::bad_request(format!("the body did not arrive within {BODY_DEADLINE:?}"))
+    })?;
+    read.map_err(|error| {
+        let over = error
+            .source()
+            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        if over {
+            Problem::too_large(what, limit as u64)
+        } else {
+            Problem::bad_request(format!("the body broke off: {error}"))
+        }
+    })
+}
+
+/// The bytes of a query parameter, as a form encodes them: `%xx`, and `+` for a space. They need
+/// not be text.
+pub(crate) fn query_bytes(query: Option<&str>, name: &str) -> Option<Vec<u8>> {
+    let pairs = query.unwrap_or_default().split('&');
+    let value = pairs.filter_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (key == name).then_some(value)
+    });
+    let value = value.last()?.replace('+', " ");
+    Some(percent_decode_str(&value).collect())
+}
+
+/// A query parameter that has to be text.
+pub(crate) fn query_text(query: Option<&str>, name: &str) -> Result<Option<String>, Problem> {
+    query_bytes(query, name)
+        .map(String::from_utf8)
+        .transpose()
+        .map_err(|_| Problem::bad_request(format!("the parameter {name} is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_to_bytes() {
+        let query = Some("a=1&val=x%00%ffy+z&empty=&bare");
+        assert_eq!(query_bytes(query, "val").unwrap(), b"x\0\xffy z");
+        assert_eq!(query_bytes(query, "empty").unwrap(), b"");
+        assert_eq!(query_bytes(query, "bare").unwrap(), b"");
+        assert_eq!(query_bytes(query, "absent"), None);
+        assert!(query_text(query, "val").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_too_large_and_one_at_it_is_not() {
+        assert_eq!(
+            read_body(Body::from("12345"), "it", 5).await.unwrap(),
+            "12345"
+        );
+        assert!(read_body(Body::from("123456"), "it", 5).await.is_err());
+    }
+}

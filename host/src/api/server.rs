@@ -1,0 +1,104 @@
+//! The HTTP server: bounded connections, deadlines for slow clients, and a drain at the end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::state::{ApiState, router};
+use crate::config::RequestLimits;
+use crate::raft::Consensus;
+
+/// Connections served at once; more wait in the kernel's queue. Each idle one costs about 10 KiB.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// How long a client may take to send the head of a request, or may stay silent between two.
+const HEAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A request's head, in bytes: an encoded key of 4 KiB and a value in the query fit.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves REST on one address.
+#[derive(Debug)]
+pub struct Server {
+    router: Router,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// The REST surface over `consensus`.
+    pub fn new(consensus: Arc<Consensus>, limits: RequestLimits) -> Self {
+        let router = router(Arc::new(ApiState { consensus, limits }));
+        Self {
+            router,
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Ends [`Server::serve`] when cancelled.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Accepts and serves until stopped; then finishes the requests under way, within `drain`.
+    pub async fn serve(self, listener: TcpListener, drain: Duration) {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = GracefulShutdown::new();
+        loop {
+            let stream = tokio::select! {
+                () = self.stop.cancelled() => break,
+                accepted = accept(&listener, &slots) => accepted,
+            };
+            let (stream, slot) = match stream {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let service = TowerToHyperService::new(self.router.clone());
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_DEADLINE)
+                .max_buf_size(MAX_HEAD_BYTES)
+                .serve_connection(TokioIo::new(stream), service);
+            let watched = connections.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = watched.await {
+                    tracing::debug!(%error, "an HTTP connection broke");
+                }
+                drop(slot);
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(drain, connections.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(?drain, "requests were still under way at the end");
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, slot))
+}

@@ -1,0 +1,71 @@
+//! What every handler works with, and the router over all of them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn;
+use bytes::Bytes;
+
+use super::problem::Problem;
+use super::redirect::{Failed, locate};
+use super::request::query_text;
+use super::{fsm, keys, nodes, status};
+use crate::config::RequestLimits;
+use crate::raft::Consensus;
+
+/// What every handler works with.
+#[derive(Debug)]
+pub(crate) struct ApiState {
+    pub(crate) consensus: Arc<Consensus>,
+    pub(crate) limits: RequestLimits,
+}
+
+impl ApiState {
+    /// Asks the module with the consistency that the request asks for.
+    pub(super) async fn ask(
+        &self,
+        parameters: Option<&str>,
+        query: Bytes,
+    ) -> Result<Bytes, Failed> {
+        match query_text(parameters, "consistency")?.as_deref() {
+            None | Some("linearizable") => Ok(self.consensus.query(query).await?),
+            Some("stale") => Ok(self.consensus.query_stale(query).await?),
+            Some(other) => Err(Problem::bad_request(format!(
+                "`{other}` is not a consistency: linearizable (the default) or stale"
+            ))
+            .into()),
+        }
+    }
+}
+
+/// All routes.
+pub(super) fn router(state: Arc<ApiState>) -> Router {
+    Router::new()
+        .merge(keys::routes())
+        .merge(nodes::routes())
+        .merge(fsm::routes())
+        .merge(status::routes())
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(state)
+        .layer(from_fn(locate))
+}
+
+async fn no_such_route(uri: Uri) -> Problem {
+    let detail = format!("there is nothing at {}", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "no_such_route", "Not found", detail)
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!(
+        "{} does not take {method}; see the Allow header",
+        uri.path()
+    );
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "Method not allowed",
+        detail,
+    )
+}

@@ -1,0 +1,245 @@
+//! What a node runs with: validated, and in types rather than strings.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::types::NodeId;
+
+/// The one place for defaults: the command line shows them, and tests compare.
+#[derive(Debug)]
+pub struct Defaults {
+    /// Bind address of the raft transport.
+    pub raft_addr: &'static str,
+    /// Bind address of the HTTP server.
+    pub server_addr: &'static str,
+    /// Milliseconds: see [`RaftTiming::heartbeat`].
+    pub heartbeat_ms: u64,
+    /// Milliseconds: see [`RaftTiming::election_timeout_min`].
+    pub election_timeout_min_ms: u64,
+    /// Milliseconds: see [`RaftTiming::election_timeout_max`].
+    pub election_timeout_max_ms: u64,
+    /// Milliseconds: see [`RaftTiming::snapshot_timeout`].
+    pub snapshot_timeout_ms: u64,
+    /// See [`SnapshotPolicy::entries`].
+    pub snapshot_entries: u64,
+    /// See [`SnapshotPolicy::bytes`].
+    pub snapshot_bytes: u64,
+    /// See [`SnapshotPolicy::keep_entries`].
+    pub keep_entries: u64,
+    /// See [`RequestLimits::max_key_bytes`].
+    pub max_key_bytes: usize,
+    /// See [`RequestLimits::max_value_bytes`].
+    pub max_value_bytes: usize,
+    /// See [`RequestLimits::max_body_bytes`].
+    pub max_body_bytes: usize,
+    /// See [`RequestLimits::max_in_flight`].
+    pub max_in_flight: usize,
+    /// Milliseconds: see [`RequestLimits::request_timeout`].
+    pub request_timeout_ms: u64,
+}
+
+/// The defaults.
+pub const DEFAULTS: Defaults = Defaults {
+    raft_addr: "127.0.0.1:10001",
+    server_addr: "127.0.0.1:10002",
+    heartbeat_ms: 100,
+    election_timeout_min_ms: 500,
+    election_timeout_max_ms: 1_000,
+    snapshot_timeout_ms: 10_000,
+    snapshot_entries: 100_000,
+    snapshot_bytes: 256 << 20,
+    keep_entries: 10_000,
+    max_key_bytes: 4 << 10,
+    max_value_bytes: 1 << 20,
+    max_body_bytes: 8 << 20,
+    max_in_flight: 4_096,
+    request_timeout_ms: 5_000,
+};
+
+/// Keys that one `POST /keys` may write, as in the source document.
+pub const MAX_BATCH_KEYS: usize = 100;
+
+/// The largest body that a frame of the raft transport has room for, in bytes.
+const MAX_BODY_BYTES: usize = 32 << 20;
+
+/// A component that may be uploaded, in bytes.
+pub const MAX_MODULE_BYTES: u64 = 32 << 20;
+
+/// When nodes speak, and when they give up on each other.
+#[derive(Debug, Clone)]
+pub struct RaftTiming {
+    /// How often a leader says that it lives. Below a fifth of the election timeout.
+    pub heartbeat: Duration,
+    /// The least time without a leader before an election. At least ten times a slow fsync.
+    pub election_timeout_min: Duration,
+    /// The most time without a leader before an election: each node draws between the two.
+    pub election_timeout_max: Duration,
+    /// How long the receiver of a snapshot may show no sign of life.
+    pub snapshot_timeout: Duration,
+}
+
+/// When snapshots are taken, and what stays of the log behind them.
+#[derive(Debug, Clone)]
+pub struct SnapshotPolicy {
+    /// Entries in the log behind the newest snapshot.
+    pub entries: u64,
+    /// Bytes of log behind the newest snapshot.
+    pub bytes: u64,
+    /// Entries that stay in the log before a snapshot, so that a follower that was away for a
+    /// moment needs no snapshot.
+    pub keep_entries: u64,
+}
+
+/// Bounds of requests.
+#[derive(Debug, Clone)]
+pub struct RequestLimits {
+    /// Bytes of a key. Over it: 413.
+    pub max_key_bytes: usize,
+    /// Bytes of a value. Over it: 413.
+    pub max_value_bytes: usize,
+    /// Bytes of a body. Over it: 413.
+    pub max_body_bytes: usize,
+    /// Proposals in flight on this node. Over it: 429.
+    pub max_in_flight: usize,
+    /// How long a request waits for a quorum before it is answered that its outcome is unknown.
+    pub request_timeout: Duration,
+}
+
+/// All that a node needs to know to start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// Where its data is.
+    pub data_dir: PathBuf,
+    /// Bind address of the raft transport, `host:port`.
+    pub raft_addr: String,
+    /// Bind address of the HTTP server, `host:port`.
+    pub server_addr: String,
+    /// HTTP addresses of members to ask for admission. Empty: bootstrap a cluster of one.
+    pub join: Vec<String>,
+    /// The module of a new cluster. `None`: the bundled KV.
+    pub fsm: Option<PathBuf>,
+    /// Raft's timing.
+    pub timing: RaftTiming,
+    /// Snapshots.
+    pub snapshots: SnapshotPolicy,
+    /// Requests.
+    pub limits: RequestLimits,
+}
+
+/// A contradiction in a configuration.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A node id that stands for nothing.
+    #[error("--id 0 is not a node id: use 1, 2, 3 ...")]
+    NodeId,
+    /// Heartbeats too close to the election timeout.
+    #[error(
+        "--heartbeat-ms {heartbeat} is more than a fifth of --election-timeout-min-ms \
+         {election_timeout_min}: one lost heartbeat would start an election"
+    )]
+    Heartbeat {
+        /// Milliseconds.
+        heartbeat: u128,
+        /// Milliseconds.
+        election_timeout_min: u128,
+    },
+    /// An empty range to draw from.
+    #[error(
+        "--election-timeout-max-ms {max} is not above --election-timeout-min-ms {min}: nodes would \
+         always time out together"
+    )]
+    ElectionTimeout {
+        /// Milliseconds.
+        min: u128,
+        /// Milliseconds.
+        max: u128,
+    },
+    /// A value that no body could hold.
+    #[error("--max-value-bytes {value} is above --max-body-bytes {body}")]
+    ValueOverBody {
+        /// Bytes.
+        value: usize,
+        /// Bytes.
+        body: usize,
+    },
+    /// A body that no log entry could hold.
+    #[error("--max-body-bytes {0} is above {MAX_BODY_BYTES}, the most that one log entry may hold")]
+    Body(usize),
+    /// A number that has to be positive.
+    #[error("{0} has to be at least 1")]
+    Zero(&'static str),
+    /// An address without a port.
+    #[error("{flag} {addr} is not HOST:PORT")]
+    Address {
+        /// The flag.
+        flag: &'static str,
+        /// What it was given.
+        addr: String,
+    },
+}
+
+impl Config {
+    /// Refuses contradictions.
+    pub fn validate(self) -> Result<Self, ConfigError> {
+        if self.id == 0 {
+            return Err(ConfigError::NodeId);
+        }
+        let timing = &self.timing;
+        if timing.heartbeat.is_zero() {
+            return Err(ConfigError::Zero("--heartbeat-ms"));
+        }
+        if timing.heartbeat * 5 > timing.election_timeout_min {
+            return Err(ConfigError::Heartbeat {
+                heartbeat: timing.heartbeat.as_millis(),
+                election_timeout_min: timing.election_timeout_min.as_millis(),
+            });
+        }
+        if timing.election_timeout_max <= timing.election_timeout_min {
+            return Err(ConfigError::ElectionTimeout {
+                min: timing.election_timeout_min.as_millis(),
+                max: timing.election_timeout_max.as_millis(),
+            });
+        }
+        let limits = &self.limits;
+        if limits.max_value_bytes > limits.max_body_bytes {
+            return Err(ConfigError::ValueOverBody {
+                value: limits.max_value_bytes,
+                body: limits.max_body_bytes,
+            });
+        }
+        if limits.max_body_bytes > MAX_BODY_BYTES {
+            return Err(ConfigError::Body(limits.max_body_bytes));
+        }
+        for (flag, zero) in [
+            ("--max-in-flight", limits.max_in_flight == 0),
+            ("--max-key-bytes", limits.max_key_bytes == 0),
+            ("--request-timeout-ms", limits.request_timeout.is_zero()),
+            ("--snapshot-timeout-ms", timing.snapshot_timeout.is_zero()),
+            ("--snapshot-entries", self.snapshots.entries == 0),
+            ("--snapshot-bytes", self.snapshots.bytes == 0),
+        ] {
+            if zero {
+                return Err(ConfigError::Zero(flag));
+            }
+        }
+        let joins = self.join.iter().map(|addr| ("--join", addr));
+        let binds = [
+            ("--raft-addr", &self.raft_addr),
+            ("--server-addr", &self.server_addr),
+        ];
+        for (flag, addr) in binds.into_iter().chain(joins) {
+            let port = addr
+                .rsplit_once(':')
+                .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+            if port.is_none() {
+                return Err(ConfigError::Address {
+                    flag,
+                    addr: addr.clone(),
+                });
+            }
+        }
+        Ok(self)
+    }
+}

@@ -1,0 +1,20 @@
+//! The state machine driver: openraft's state machine over a WebAssembly component.
+//!
+//! One thread owns the component's instance ([`worker`]); everything else talks to it through a
+//! queue. Knows nothing of HTTP or of peers.
+
+mod handle;
+mod host_state;
+mod machine;
+mod rebuild;
+mod section;
+mod snapshot;
+mod state_machine;
+mod worker;
+
+pub use handle::{FsmHandle, FsmStatus, QueryError};
+pub use host_state::{ActiveModule, HostState};
+pub use machine::{FsmError, MachineParts};
+pub use snapshot::SnapshotBuilder;
+pub use state_machine::StateMachine;
+pub use worker::start;

@@ -1,0 +1,137 @@
+//! Writing a snapshot file, a chunk at a time, while entries go on being applied.
+
+use std::io;
+use std::sync::Arc;
+
+use openraft::storage::{RaftSnapshotBuilder, Snapshot};
+use openraft::type_config::alias::SnapshotOf;
+
+use super::handle::FsmHandle;
+use super::machine::FsmError;
+use super::section::{CHUNK_BYTES, Section};
+use super::worker::{Frozen, Job, SnapshotRead};
+use crate::storage::{ModuleStore, SnapshotFile, SnapshotStore, SnapshotWriter, StorageError};
+use crate::types::{SnapshotMeta, TypeConfig};
+
+/// A snapshot that is superseded this often in a row is given up: modules are being switched faster
+/// than a snapshot can be written.
+const ATTEMPTS: usize = 5;
+
+/// Builds snapshots of the state as it is when building starts.
+#[derive(Debug)]
+pub struct SnapshotBuilder {
+    fsm: FsmHandle,
+    snapshots: SnapshotStore,
+    modules: Arc<ModuleStore>,
+}
+
+impl SnapshotBuilder {
+    pub(super) fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: Arc<ModuleStore>) -> Self {
+        Self {
+            fsm,
+            snapshots,
+            modules,
+        }
+    }
+
+    async fn build(&self) -> Result<SnapshotFile, FsmError> {
+        for _ in 0..ATTEMPTS {
+            let frozen = self.fsm.ask(|answer| Job::OpenSnapshot { answer }).await?;
+            let ticket = frozen.ticket;
+            let written = self.write(frozen).await;
+            self.fsm.submit(Job::CloseSnapshot { ticket })?;
+            if let Some(file) = written? {
+                return Ok(file);
+            }
+        }
+        Err(FsmError::Fault(format!(
+            "the module changed {ATTEMPTS} times during a snapshot"
+        )))
+    }
+
+    /// Writes the frozen state to a file; `None` when it was superseded meanwhile.
+    async fn write(&self, frozen: Frozen) -> Result<Option<SnapshotFile>, FsmError> {
+        let Frozen {
+            ticket,
+            host,
+            modules: needed,
+        } = frozen;
+        let meta = SnapshotMeta {
+            last_log_id: host.applied,
+            last_membership: host.membership.clone(),
+        };
+        let (store, modules) = (self.snapshots.clone(), self.modules.clone());
+        let mut writer = blocking(move || {
+            let mut writer = store.begin(meta, host.encode())?;
+            for module in needed {
+                write_module(&mut writer, &modules, module)?;
+            }
+            for (module, bytes) in &host.uploads {
+                for piece in bytes.chunks(CHUNK_BYTES as usize) {
+                    writer.write_chunk(&Section::Upload(*module, piece).encode())?;
+                }
+            }
+            Ok(writer)
+        })
+        .await?;
+        loop {
+            match self
+                .fsm
+                .ask(|answer| Job::ReadSnapshot { ticket, answer })
+                .await?
+            {
+                SnapshotRead::Superseded => return Ok(None),
+                SnapshotRead::Chunk(chunk) if chunk.is_empty() => break,
+                SnapshotRead::Chunk(chunk) => {
+                    writer = blocking(move || {
+                        writer
+                            .write_chunk(&Section::State(&chunk).encode())
+                            .map(|()| writer)
+                    })
+                    .await?;
+                }
+            }
+        }
+        blocking(move || writer.finish()).await.map(Some)
+    }
+}
+
+fn write_module(
+    writer: &mut SnapshotWriter,
+    modules: &ModuleStore,
+    module: crate::types::ModuleId,
+) -> Result<(), StorageError> {
+    let bytes = modules
+        .get(module)?
+        .ok_or_else(|| StorageError::Refused(format!("module {module} is not on disk")))?;
+    for piece in bytes.chunks(CHUNK_BYTES as usize) {
+        writer.write_chunk(&Section::Module(module, piece).encode())?;
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, FsmError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(panic) => Err(FsmError::Fault(panic.to_string())),
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotFile>> {
+        let started = std::time::Instant::now();
+        let file = self.build().await.map_err(|error| {
+            tracing::error!(%error, "cannot write a snapshot");
+            io::Error::other(error)
+        })?;
+        tracing::info!(snapshot = %file.id(), elapsed = ?started.elapsed(), "wrote a snapshot");
+        Ok(Snapshot {
+            meta: file.meta().clone(),
+            snapshot: file,
+        })
+    }
+}

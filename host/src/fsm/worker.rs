@@ -1,0 +1,289 @@
+//! The thread that owns the state machine, and its queue.
+//!
+//! One thread, because the instance is single-threaded and needs a deep stack of its own. The queue
+//! is unbounded as a channel, and bounded by its senders: openraft has one apply or install under
+//! way at a time, a snapshot one chunk, and [`FsmHandle`] counts queries.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use openraft::storage::ApplyResponder;
+use tokio::sync::oneshot;
+
+use super::handle::{FsmHandle, QueryError, Shared};
+use super::host_state::HostState;
+use super::machine::{FsmError, Machine, MachineParts, QueryFault};
+use super::section::CHUNK_BYTES;
+use crate::storage::SnapshotFile;
+use crate::types::{Entry, LogId, ModuleId, Reply, StoredMembership, TypeConfig};
+use crate::wasm::{Snapshot, THREAD_STACK_BYTES};
+
+/// Queries that one call into the guest answers.
+const QUERY_BATCH: usize = 256;
+
+/// An entry, and whoever waits for it to be applied.
+pub(super) type Applicable = (Entry, Option<ApplyResponder<TypeConfig>>);
+
+/// The answer to a job that may find the node stopped.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, FsmError>>;
+
+/// What the thread is asked to do.
+pub(super) enum Job {
+    Apply {
+        entries: Vec<Applicable>,
+        done: Answer<()>,
+    },
+    Query {
+        query: Bytes,
+        answer: oneshot::Sender<Result<Bytes, QueryError>>,
+    },
+    Applied {
+        answer: Answer<(Option<LogId>, StoredMembership)>,
+    },
+    Install {
+        file: SnapshotFile,
+        done: Answer<()>,
+    },
+    OpenSnapshot {
+        answer: Answer<Frozen>,
+    },
+    ReadSnapshot {
+        ticket: Ticket,
+        answer: Answer<SnapshotRead>,
+    },
+    CloseSnapshot {
+        ticket: Ticket,
+    },
+}
+
+/// Names an open snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(u64);
+
+/// The state at one index, ready to be read while later entries are applied.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) ticket: Ticket,
+    pub(super) host: HostState,
+    /// The modules that the state needs.
+    pub(super) modules: Vec<ModuleId>,
+}
+
+/// What reading an open snapshot gave.
+#[derive(Debug)]
+pub(super) enum SnapshotRead {
+    /// At most 1 MiB; empty at the end.
+    Chunk(Vec<u8>),
+    /// The instance was replaced meanwhile: the snapshot has to begin again.
+    Superseded,
+}
+
+/// Starts the thread. It ends when every handle is dropped.
+pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)> {
+    let (jobs, queue) = channel();
+    let shared = Shared::new();
+    let worker = Worker {
+        machine: Machine::new(parts),
+        cursors: HashMap::new(),
+        next_ticket: 0,
+        shared: shared.clone(),
+    };
+    let thread = std::thread::Builder::new()
+        .name("rkv-fsm".to_owned())
+        .stack_size(THREAD_STACK_BYTES)
+        .spawn(move || worker.run(&queue))?;
+    Ok((FsmHandle::new(jobs, shared), thread))
+}
+
+struct Worker {
+    machine: Machine,
+    /// `None`: the snapshot of a state without a module.
+    cursors: HashMap<Ticket, (u64, Option<Snapshot>)>,
+    next_ticket: u64,
+    shared: Shared,
+}
+
+impl Worker {
+    fn run(mut self, queue: &Receiver<Job>) {
+        while let Ok(job) = queue.recv() {
+            let mut next = Some(job);
+            while let Some(job) = next.take() {
+                next = self.handle(job, queue);
+            }
+        }
+    }
+
+    /// Does one job. Queries that follow each other are answered together; the job behind them, if
+    /// it was taken from the queue for that, comes back.
+    fn handle(&mut self, job: Job, queue: &Receiver<Job>) -> Option<Job> {
+        match job {
+            Job::Query { query, answer } => {
+                let mut batch = vec![(query, answer)];
+                let mut behind = None;
+                while batch.len() < QUERY_BATCH && behind.is_none() {
+                    match queue.try_recv() {
+                        Ok(Job::Query { query, answer }) => batch.push((query, answer)),
+                        Ok(other) => behind = Some(other),
+                        Err(_) => break,
+                    }
+                }
+                self.query(batch);
+                return behind;
+            }
+            Job::Apply { entries, done } => {
+                let _ = done.send(self.apply(entries));
+            }
+            Job::Applied { answer } => {
+                let host = &self.machine.host;
+                let _ = answer.send(Ok((host.applied, host.membership.clone())));
+            }
+            Job::Install { file, done } => {
+                let installed = self.machine.install(&file);
+                self.publish();
+                let _ = done.send(installed);
+            }
+            Job::OpenSnapshot { answer } => {
+                let _ = answer.send(self.open_snapshot());
+            }
+            Job::ReadSnapshot { ticket, answer } => {
+                let _ = answer.send(self.read_snapshot(ticket));
+            }
+            Job::CloseSnapshot { ticket } => self.close_snapshot(ticket),
+        }
+        None
+    }
+
+    fn apply(&mut self, applicable: Vec<Applicable>) -> Result<(), FsmError> {
+        let (entries, responders): (Vec<Entry>, Vec<_>) = applicable.into_iter().unzip();
+        let replies = self.machine.apply(&entries)?;
+        self.shared.count_applied(&replies);
+        self.publish();
+        for (responder, reply) in responders.into_iter().zip(replies) {
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, batch: Vec<(Bytes, oneshot::Sender<Result<Bytes, QueryError>>)>) {
+        let queries: Vec<&[u8]> = batch.iter().map(|(query, _)| &query[..]).collect();
+        let answers = self.machine.query(&queries);
+        self.shared.count_queries(batch.len());
+        let mut answers = match answers {
+            Ok(Some(answers)) => answers.into_iter(),
+            Ok(None) => {
+                for (_, answer) in batch {
+                    let _ = answer.send(Err(QueryError::NoModule));
+                }
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the state machine cannot answer");
+                for (_, answer) in batch {
+                    let _ = answer.send(Err(QueryError::Stopped(error.to_string())));
+                }
+                return;
+            }
+        };
+        for (_, answer) in batch {
+            let outcome = match answers.next() {
+                Some(Ok(bytes)) => Ok(Bytes::from(bytes)),
+                Some(Err(QueryFault::Refused(failure))) => Err(QueryError::Refused(failure)),
+                Some(Err(QueryFault::Trapped(kind))) => Err(QueryError::Trapped(kind)),
+                None => Err(QueryError::Stopped(
+                    "the module gave too few answers".to_owned(),
+                )),
+            };
+            let _ = answer.send(outcome);
+        }
+    }
+
+    fn open_snapshot(&mut self) -> Result<Frozen, FsmError> {
+        let cursor = match &mut self.machine.instance {
+            None => None,
+            Some(instance) => match instance.open_snapshot() {
+                Ok(cursor) => Some(cursor),
+                Err(fault) => {
+                    self.machine.rebuild()?;
+                    return Err(FsmError::Fault(format!("opening a snapshot: {fault}")));
+                }
+            },
+        };
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.cursors
+            .insert(ticket, (self.machine.generation, cursor));
+        let host = self.machine.host.clone();
+        let modules = host.active.iter().map(|active| active.module).collect();
+        Ok(Frozen {
+            ticket,
+            host,
+            modules,
+        })
+    }
+
+    fn read_snapshot(&mut self, ticket: Ticket) -> Result<SnapshotRead, FsmError> {
+        let Some((generation, cursor)) = self.cursors.get(&ticket) else {
+            return Ok(SnapshotRead::Superseded);
+        };
+        if *generation != self.machine.generation {
+            self.cursors.remove(&ticket);
+            return Ok(SnapshotRead::Superseded);
+        }
+        let (Some(cursor), Some(instance)) = (cursor, &mut self.machine.instance) else {
+            return Ok(SnapshotRead::Chunk(Vec::new()));
+        };
+        match instance.read_snapshot(cursor, CHUNK_BYTES) {
+            Ok(chunk) => Ok(SnapshotRead::Chunk(chunk)),
+            Err(fault) => {
+                self.machine.rebuild()?;
+                Err(FsmError::Fault(format!("reading a snapshot: {fault}")))
+            }
+        }
+    }
+
+    fn close_snapshot(&mut self, ticket: Ticket) {
+        let Some((generation, Some(cursor))) = self.cursors.remove(&ticket) else {
+            return;
+        };
+        if generation != self.machine.generation {
+            return;
+        }
+        let closed = self
+            .machine
+            .instance
+            .as_mut()
+            .map(|instance| instance.close_snapshot(cursor));
+        if let Some(Err(fault)) = closed {
+            tracing::warn!(%fault, "a fault while closing a snapshot");
+            if let Err(error) = self.machine.rebuild() {
+                tracing::error!(%error, "cannot rebuild the state machine");
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let memory = self
+            .machine
+            .instance
+            .as_ref()
+            .map_or(0, crate::wasm::Instance::memory_bytes);
+        self.shared.publish(&self.machine.host, memory);
+    }
+}
+
+/// Counts of replies by kind, for the figures.
+pub(super) fn count(replies: &[Reply]) -> (u64, u64) {
+    let commands = replies
+        .iter()
+        .filter(|reply| !matches!(reply, Reply::Done))
+        .count();
+    let trapped = replies
+        .iter()
+        .filter(|reply| matches!(reply, Reply::Trapped(_)))
+        .count();
+    (commands as u64, trapped as u64)
+}

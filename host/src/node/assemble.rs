@@ -1,0 +1,204 @@
+//! From a configuration to running layers.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use openraft::{Raft, SnapshotPolicy};
+use tokio::net::TcpListener;
+
+use crate::config::{Config, MAX_MODULE_BYTES, RaftTiming};
+use crate::fsm::{self, FsmError, MachineParts, StateMachine};
+use crate::raft::{self, Consensus, ConsensusParts, Local, Network};
+use crate::storage::{
+    DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError,
+};
+use crate::tasks::Tasks;
+use crate::types::{NodeId, TypeConfig};
+use crate::wasm::Engine;
+
+/// Entries in one append at the most; the log reader bounds it by bytes as well.
+const MAX_PAYLOAD_ENTRIES: u64 = 4_096;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken, or not this machine's.
+    #[error("cannot listen on {flag} {addr}: {source}")]
+    Bind {
+        /// The flag that named it.
+        flag: &'static str,
+        /// The address.
+        addr: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The WebAssembly engine cannot be set up.
+    #[error("cannot set up the WebAssembly engine: {0}")]
+    Engine(String),
+    /// The file of `--fsm` cannot be read or is no module.
+    #[error("cannot use --fsm {path}: {reason}")]
+    Module {
+        /// The file.
+        path: String,
+        /// The reason.
+        reason: String,
+    },
+    /// The state machine's thread cannot start.
+    #[error("cannot start the state machine's thread: {0}")]
+    Thread(#[source] io::Error),
+    /// The state machine cannot be brought to where it was.
+    #[error(transparent)]
+    Fsm(#[from] FsmError),
+    /// Raft cannot start from what is on disk.
+    #[error("cannot start raft: {0}")]
+    Raft(String),
+    /// The cluster did not take this node in.
+    #[error(transparent)]
+    Join(#[from] super::join::JoinError),
+}
+
+/// A node's layers, running, and its listeners, not yet served.
+pub(super) struct Layers {
+    pub(super) consensus: Arc<Consensus>,
+    pub(super) engine: Engine,
+    pub(super) tasks: Tasks,
+    pub(super) log: LogStore,
+    pub(super) fsm_thread: JoinHandle<()>,
+    pub(super) raft_listener: TcpListener,
+    pub(super) http_listener: TcpListener,
+    /// Holds the lock; last to go.
+    pub(super) data_dir: DataDir,
+}
+
+/// Opens the data directory and the addresses, and starts every layer up to consensus.
+pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let (raft_listener, raft_addr) = bind("--raft-addr", &config.raft_addr).await?;
+    let (http_listener, http_addr) = bind("--server-addr", &config.server_addr).await?;
+
+    let database = Database::open(data_dir.log())?;
+    let identity = match database.identity_of(config.id)? {
+        Some(identity) => identity,
+        None if config.join.is_empty() => database.create_identity(config.id, Origin::Bootstrap)?,
+        None => database.create_identity(config.id, Origin::Join)?,
+    };
+    let local = Arc::new(Local::new(
+        database.clone(),
+        &identity,
+        raft_addr,
+        http_addr,
+    ));
+    if identity.origin == Origin::Bootstrap && local.cluster().is_none() {
+        local.found_cluster().await?;
+    }
+
+    let engine = Engine::new(Some(data_dir.cache()))
+        .map_err(|error| StartError::Engine(error.to_string()))?;
+    let modules = Arc::new(ModuleStore::open(&data_dir)?);
+    let snapshots = SnapshotStore::open(&data_dir)?;
+    let log = LogStore::open(&database, LogLimits::DEFAULT)?;
+    log.set_purge_floor(snapshots.purge_floor())?;
+    let parts = MachineParts {
+        engine: engine.clone(),
+        modules: modules.clone(),
+        snapshots: snapshots.clone(),
+        log: log.clone(),
+        database,
+        max_module_bytes: MAX_MODULE_BYTES,
+    };
+    let (fsm, fsm_thread) = fsm::start(parts).map_err(StartError::Thread)?;
+
+    let tasks = Tasks::default();
+    let network = Network::new(Arc::clone(&local));
+    let raft = start_raft(
+        config,
+        &network,
+        &log,
+        StateMachine::new(fsm.clone(), snapshots.clone(), modules),
+    )
+    .await?;
+    let consensus = Arc::new(Consensus::new(ConsensusParts {
+        raft,
+        local,
+        origin: identity.origin,
+        network,
+        fsm,
+        log: log.clone(),
+        snapshots,
+        limits: config.limits.clone(),
+        quorum_deadline: config.timing.election_timeout_max,
+        tasks: tasks.clone(),
+    }));
+    Ok(Layers {
+        consensus,
+        engine,
+        tasks,
+        log,
+        fsm_thread,
+        raft_listener,
+        http_listener,
+        data_dir,
+    })
+}
+
+/// Listens on `addr`; the address to tell others is the same with the port that was given.
+async fn bind(flag: &'static str, addr: &str) -> Result<(TcpListener, String), StartError> {
+    let failed = |source| StartError::Bind {
+        flag,
+        addr: addr.to_owned(),
+        source,
+    };
+    let listener = TcpListener::bind(addr).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    Ok((listener, format!("{host}:{port}")))
+}
+
+async fn start_raft(
+    config: &Config,
+    network: &Network,
+    log: &LogStore,
+    state_machine: StateMachine,
+) -> Result<Raft<TypeConfig, StateMachine>, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
+    let raft_config = raft_config(config.id, &config.timing, config.snapshots.keep_entries);
+    let raft_config = raft_config.validate().map_err(|error| failed(&error))?;
+    let started = Raft::new(
+        config.id,
+        Arc::new(raft_config),
+        network.clone(),
+        log.clone(),
+        state_machine,
+    );
+    started.await.map_err(|error| failed(&error))
+}
+
+fn raft_config(id: NodeId, timing: &RaftTiming, keep_entries: u64) -> openraft::Config {
+    let ms =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    openraft::Config {
+        cluster_name: format!("rkv-{id}"),
+        heartbeat_interval: ms(timing.heartbeat),
+        election_timeout_min: ms(timing.election_timeout_min),
+        election_timeout_max: ms(timing.election_timeout_max),
+        install_snapshot_timeout: ms(timing.snapshot_timeout),
+        max_payload_entries: MAX_PAYLOAD_ENTRIES,
+        // By entries and by bytes, which openraft does not count: see `upkeep`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: keep_entries,
+        enable_pre_vote: Some(true),
+        ..openraft::Config::default()
+    }
+}
+
+/// Serves the raft protocol.
+pub(super) fn serve_raft(listener: TcpListener, consensus: &Arc<Consensus>, tasks: &Tasks) {
+    tasks.spawn(
+        "raft-server",
+        raft::serve(listener, Arc::clone(consensus), tasks.clone()),
+    );
+}

@@ -1,0 +1,186 @@
+//! A running node.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use tokio_util::sync::CancellationToken;
+
+use super::assemble::{Layers, StartError, assemble, serve_raft};
+use super::join::{Standing, join, standing};
+use super::{found, upkeep};
+use crate::api::Server;
+use crate::config::Config;
+use crate::raft::{Consensus, Role};
+use crate::storage::{DataDir, LogStore, Origin};
+use crate::tasks::Tasks;
+
+/// How long each step of a shutdown may take before the next one begins.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(2);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+const STOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long a start waits for the first module.
+const MODULE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A node that takes part in its cluster and serves clients.
+#[derive(Debug)]
+pub struct Node {
+    consensus: Arc<Consensus>,
+    tasks: Tasks,
+    stop_http: CancellationToken,
+    http: tokio::task::JoinHandle<()>,
+    log: LogStore,
+    fsm_thread: JoinHandle<()>,
+    data_dir: DataDir,
+}
+
+impl Node {
+    /// Starts a node: founds a cluster, joins one, or goes on where it was. Returns once the node
+    /// is a member and serves.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let layers = assemble(&config).await?;
+        let Layers {
+            consensus,
+            engine,
+            tasks,
+            log,
+            fsm_thread,
+            raft_listener,
+            http_listener,
+            data_dir,
+        } = layers;
+        serve_raft(raft_listener, &consensus, &tasks);
+        let server = Server::new(Arc::clone(&consensus), config.limits.clone());
+        let stop_http = server.stop();
+        let http = tokio::spawn(server.serve(http_listener, DRAIN_DEADLINE));
+        let snapshots = upkeep::take_snapshots(Arc::clone(&consensus), config.snapshots.clone());
+        tasks.spawn("snapshots", snapshots);
+
+        if consensus.origin() == Origin::Bootstrap {
+            let module = found::first_module(&config, &engine).await?;
+            found::initialize(&consensus).await?;
+            let founder = Arc::clone(&consensus);
+            tasks.spawn("first-module", async move {
+                found::activate_first(&founder, &engine, module).await;
+            });
+        }
+        match standing(&consensus) {
+            Standing::Member => {}
+            Standing::Stranger if consensus.origin() == Origin::Bootstrap => {}
+            Standing::Stranger => join(&consensus, &config.join).await?,
+            Standing::Moved(members) => {
+                let mut targets = config.join.clone();
+                targets.extend(members.into_iter().map(|member| member.http_addr));
+                let mover = Arc::clone(&consensus);
+                tasks.spawn("rejoin", async move {
+                    if let Err(error) = join(&mover, &targets).await {
+                        tracing::error!(%error, "the cluster does not take this node's new address");
+                    }
+                });
+            }
+        }
+        // So that a client that waits for this node does not meet it without a state machine. A
+        // restarted node may have to wait for its peers, and serves what it can meanwhile.
+        let active = tokio::time::timeout(MODULE_DEADLINE, consensus.wait_active()).await;
+        if active.is_err() {
+            tracing::warn!("no module is active here yet: waiting for the cluster");
+        }
+        let local = consensus.local();
+        tracing::info!(
+            id = local.id, raft_addr = %local.raft_addr, server_addr = %local.http_addr, "ready"
+        );
+        Ok(Self {
+            consensus,
+            tasks,
+            stop_http,
+            http,
+            log,
+            fsm_thread,
+            data_dir,
+        })
+    }
+
+    /// Takes the node down:
+    ///
+    /// 1. hands leadership over, while everything still serves;
+    /// 2. stops accepting HTTP, and finishes the requests under way;
+    /// 3. stops raft: nothing is proposed, appended or applied any more;
+    /// 4. stops serving peers, and background tasks;
+    /// 5. writes out what the log still holds in memory;
+    /// 6. ends the state machine's thread;
+    /// 7. releases the data directory.
+    pub async fn shutdown(self) {
+        tracing::info!("shutting down");
+        self.hand_over().await;
+        self.stop_http.cancel();
+        if let Err(panic) = self.http.await {
+            tracing::error!(%panic, "the HTTP server ended early");
+        }
+        if let Err(error) = self.consensus.raft().shutdown().await {
+            tracing::error!(%error, "raft did not stop in order");
+        }
+        let running = self.tasks.stop(STOP_DEADLINE).await;
+        if running > 0 {
+            tracing::warn!(running, "tasks were still running at the end");
+        }
+        let log = self.log;
+        let closed = tokio::task::spawn_blocking(move || log.close()).await;
+        if let Ok(Err(error)) = closed {
+            tracing::error!(%error, "the log was not closed in order");
+        }
+        drop(self.consensus);
+        let fsm_thread = self.fsm_thread;
+        let joined = tokio::task::spawn_blocking(move || fsm_thread.join());
+        if tokio::time::timeout(STOP_DEADLINE, joined).await.is_err() {
+            tracing::warn!("the state machine's thread was still running at the end");
+        }
+        drop(self.data_dir);
+        tracing::info!("stopped");
+    }
+
+    /// Gives leadership to the voter with the longest log, so that the cluster need not find out
+    /// by a timeout that its leader is gone.
+    async fn hand_over(&self) {
+        if self.consensus.role() != Role::Leader {
+            return;
+        }
+        let metrics = self.consensus.metrics();
+        let own = metrics.id;
+        let voters: Vec<_> = metrics.membership_config.membership().voter_ids().collect();
+        let matched = metrics.replication.unwrap_or_default();
+        let heirs = matched
+            .into_iter()
+            .filter(|(id, _)| *id != own && voters.contains(id));
+        let Some((heir, _)) = heirs.max_by_key(|(_, matched)| *matched) else {
+            return;
+        };
+        if self
+            .consensus
+            .raft()
+            .trigger()
+            .transfer_leader(heir)
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let mut metrics = self.consensus.raft().metrics();
+        let handed_over = async {
+            while metrics
+                .borrow_watched()
+                .current_leader
+                .is_none_or(|leader| leader == own)
+            {
+                if metrics.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        match tokio::time::timeout(HAND_OVER_DEADLINE, handed_over).await {
+            Ok(()) => tracing::info!(heir, "handed leadership over"),
+            Err(_) => tracing::warn!(heir, "leadership was not taken over in time"),
+        }
+    }
+}

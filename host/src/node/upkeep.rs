@@ -1,0 +1,62 @@
+//! What a running node does by itself: snapshots when the log has grown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+
+use crate::config::SnapshotPolicy;
+use crate::raft::Consensus;
+use crate::types::LogIndex;
+
+/// The least time between two looks at the log.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Triggers a snapshot whenever the log behind the newest one passes the policy's entries or bytes.
+pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPolicy) {
+    let mut metrics = consensus.raft().metrics();
+    let mut kept = None;
+    let mut tried = None;
+    while metrics.changed().await.is_ok() {
+        let (applied, snapshot) = {
+            let metrics = metrics.borrow_watched();
+            let index = |id: &Option<crate::types::LogId>| id.as_ref().map(|id| id.index);
+            (index(&metrics.last_applied), index(&metrics.snapshot))
+        };
+        if kept != snapshot {
+            // Two snapshots are kept, and the log behind the older one: the newer may rot.
+            let floor = consensus.snapshots().purge_floor();
+            if let Err(error) = consensus.log().set_purge_floor(floor) {
+                tracing::warn!(%error, "cannot purge the log");
+            }
+            kept = snapshot;
+        }
+        let covered = snapshot.max(tried);
+        if is_due(&consensus, &policy, applied, covered) {
+            if consensus.raft().trigger().snapshot().await.is_err() {
+                return;
+            }
+            tried = applied;
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+fn is_due(
+    consensus: &Consensus,
+    policy: &SnapshotPolicy,
+    applied: Option<LogIndex>,
+    covered: Option<LogIndex>,
+) -> bool {
+    let next = |index: Option<LogIndex>| index.map_or(0, |index| index + 1);
+    if next(applied).saturating_sub(next(covered)) >= policy.entries {
+        return true;
+    }
+    match consensus.log().bytes_after(covered) {
+        Ok(bytes) => applied > covered && bytes >= policy.bytes,
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell how long the log is");
+            false
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The calls that the node makes into consensus: propose, query, and look.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::{Instant as _, RaftMetrics, ServerState};
+use tokio::sync::Semaphore;
+
+use super::local::Local;
+use super::network::{CallError, ControlRequest, ControlResponse, Network};
+use super::read_index::{ReadBarrier, ReadError, RoundError};
+use super::status::{ClusterStatus, NodeStatus, Role, ServerStatus};
+use crate::clock;
+use crate::config::RequestLimits;
+use crate::fsm::{FsmHandle, QueryError, StateMachine};
+use crate::storage::{LogStore, Origin, SnapshotStore};
+use crate::tasks::Tasks;
+use crate::types::{
+    Failure, InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TrapKind,
+    TypeConfig,
+};
+
+/// How long another node may take to tell its figures.
+const STATUS_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What became of a proposal that was not acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProposeError {
+    /// Another node leads. Nothing was proposed.
+    #[error("node {id} leads")]
+    NotLeader {
+        /// The leader.
+        id: NodeId,
+        /// Its addresses.
+        node: NodeInfo,
+    },
+    /// No leader is known. Nothing was proposed.
+    #[error("no leader is known to this node")]
+    NoLeader,
+    /// This leader has not heard from a quorum lately. Nothing was proposed.
+    #[error("the leader has lost its quorum")]
+    NoQuorum,
+    /// Too much is in flight here. Nothing was proposed.
+    #[error("{limit} proposals are in flight on this node already")]
+    Overloaded {
+        /// The bound on proposals in flight.
+        limit: usize,
+    },
+    /// The state machine's memory is nearly used up. Nothing was proposed.
+    #[error("the state machine uses {used} of {limit} bytes of memory")]
+    Full {
+        /// Bytes in use.
+        used: u64,
+        /// Bytes above which commands are refused.
+        limit: u64,
+    },
+    /// Nobody knows whether the command will be applied.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// This node no longer takes part. Nothing was proposed.
+    #[error("this node has stopped: {0}")]
+    Stopped(String),
+    /// The module refused the command, on every node alike.
+    #[error("the module refused the command: {} (code {})", .0.message, .0.code)]
+    Refused(Failure),
+    /// The command trapped: it is as if it had never run.
+    #[error("the command failed: {0}")]
+    Trapped(TrapKind),
+    /// No module is active yet; the command had no effect.
+    #[error("no state machine module is active yet")]
+    NoModule,
+    /// A host entry that could not be carried out, on every node alike.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+/// What [`Consensus`] is assembled from.
+#[derive(Debug)]
+pub struct ConsensusParts {
+    /// The running Raft.
+    pub raft: openraft::Raft<TypeConfig, StateMachine>,
+    /// This node.
+    pub local: Arc<Local>,
+    /// How this node came into its cluster.
+    pub origin: Origin,
+    /// The way to the peers.
+    pub network: Network,
+    /// The state machine.
+    pub fsm: FsmHandle,
+    /// The log.
+    pub log: LogStore,
+    /// The snapshots.
+    pub snapshots: SnapshotStore,
+    /// Bounds of requests.
+    pub limits: RequestLimits,
+    /// After this long without a word from a quorum, a leader refuses proposals.
+    pub quorum_deadline: Duration,
+    /// Where background work runs.
+    pub tasks: Tasks,
+}
+
+/// This node's part in consensus.
+#[derive(Debug)]
+pub struct Consensus {
+    pub(super) parts: ConsensusParts,
+    barrier: ReadBarrier,
+    in_flight: Semaphore,
+    /// Held through a membership change: openraft takes one at a time.
+    pub(super) membership_changes: tokio::sync::Mutex<()>,
+}
+
+impl Consensus {
+    /// Puts the parts together.
+    pub fn new(parts: ConsensusParts) -> Self {
+        let barrier = ReadBarrier::new(
+            parts.raft.clone(),
+            parts.network.clone(),
+            parts.limits.request_timeout,
+            parts.tasks.clone(),
+        );
+        let in_flight = Semaphore::new(parts.limits.max_in_flight);
+        Self {
+            parts,
+            barrier,
+            in_flight,
+            membership_changes: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Proposes a command for the module and waits until it is applied here.
+    pub async fn propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
+        let (used, limit) = self.parts.fsm.memory();
+        if used > limit {
+            return Err(ProposeError::Full { used, limit });
+        }
+        let proposal = Proposal::Command {
+            time_ms: clock::now_ms(),
+            command,
+        };
+        match self.propose_entry(proposal).await? {
+            Reply::Response(response) => Ok(response),
+            Reply::Refused(failure) => Err(ProposeError::Refused(failure)),
+            Reply::Trapped(kind) => Err(ProposeError::Trapped(kind)),
+            Reply::NoModule => Err(ProposeError::NoModule),
+            Reply::Rejected(reason) => Err(ProposeError::Rejected(reason)),
+            Reply::Done => Err(ProposeError::Unknown("the reply was lost".to_owned())),
+        }
+    }
+
+    /// Proposes an entry of any kind, and waits until it is applied here.
+    pub(crate) async fn propose_entry(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
+        let limit = self.parts.limits.max_in_flight;
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            return Err(ProposeError::Overloaded { limit });
+        };
+        if !self.has_quorum() {
+            return Err(ProposeError::NoQuorum);
+        }
+        let timeout = self.parts.limits.request_timeout;
+        let write = tokio::time::timeout(timeout, self.parts.raft.client_write(proposal));
+        match write.await {
+            Ok(Ok(response)) => Ok(response.data),
+            Ok(Err(error)) => Err(self.write_error(error)),
+            Err(_) => Err(ProposeError::Unknown(format!(
+                "not applied within {timeout:?}"
+            ))),
+        }
+    }
+
+    pub(super) fn write_error(
+        &self,
+        error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
+    ) -> ProposeError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                match (forward.leader_id, forward.leader_node) {
+                    // A leader that is handing over, or that was removed, names itself.
+                    (Some(id), Some(node)) if id != self.parts.local.id => {
+                        ProposeError::NotLeader { id, node }
+                    }
+                    _ => ProposeError::NoLeader,
+                }
+            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => ProposeError::Unknown(
+                "the leader changed before the entry was committed".to_owned(),
+            ),
+            RaftError::APIError(
+                error @ (ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_)),
+            ) => ProposeError::Rejected(error.to_string()),
+            // The core stopped while it held the proposal: it may be in the log.
+            RaftError::Fatal(fatal) => ProposeError::Unknown(fatal.to_string()),
+        }
+    }
+
+    /// Asks the module, on a state that reflects every write acknowledged before this call.
+    pub async fn query(&self, query: Bytes) -> Result<Bytes, ReadError> {
+        self.catch_up().await?;
+        self.query_stale(query).await
+    }
+
+    /// Waits until this node's state reflects every write acknowledged before this call.
+    pub async fn catch_up(&self) -> Result<(), ReadError> {
+        let index = self.barrier.index().await?;
+        if self.parts.fsm.applied() >= Some(index) {
+            return Ok(());
+        }
+        let timeout = self.parts.limits.request_timeout;
+        tokio::time::timeout(timeout, self.parts.fsm.wait_applied(index))
+            .await
+            .map_err(|_| ReadError::Deadline(timeout))?
+            .map_err(read_error)
+    }
+
+    /// Asks the module on this node's state as it is.
+    pub async fn query_stale(&self, query: Bytes) -> Result<Bytes, ReadError> {
+        self.parts.fsm.query(query).await.map_err(read_error)
+    }
+
+    /// A read index, if this node leads.
+    pub(crate) async fn read_index_as_leader(&self) -> Result<LogIndex, ReadError> {
+        self.barrier
+            .index_as_leader()
+            .await
+            .map_err(|error| match error {
+                RoundError::NotLeader(_) => ReadError::NoLeader,
+                RoundError::Read(error) => error,
+            })
+    }
+
+    /// Refuses early what only the leader can do, before a body is read for nothing.
+    pub fn expect_leader(&self) -> Result<(), ProposeError> {
+        let metrics = self.parts.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if let Err(fatal) = &metrics.running_state {
+            return Err(ProposeError::Stopped(fatal.to_string()));
+        }
+        let Some(leader) = metrics.current_leader else {
+            return Err(ProposeError::NoLeader);
+        };
+        if leader == self.parts.local.id {
+            return Ok(());
+        }
+        match metrics.membership_config.membership().get_node(&leader) {
+            Some(node) => Err(ProposeError::NotLeader {
+                id: leader,
+                node: node.clone(),
+            }),
+            None => Err(ProposeError::NoLeader),
+        }
+    }
+
+    /// Waits until a module is the state machine, on this node.
+    pub async fn wait_active(&self) {
+        self.parts.fsm.wait_active().await;
+    }
+
+    /// The module that is the state machine, on this node.
+    pub fn active_module(&self) -> Option<ModuleId> {
+        self.parts.fsm.active().map(|active| active.module)
+    }
+
+    /// Whether the active module speaks a protocol; `None` while there is no module.
+    pub fn speaks(&self, protocol: &str) -> Option<bool> {
+        self.parts.fsm.speaks(protocol)
+    }
+
+    pub(crate) fn log(&self) -> &LogStore {
+        &self.parts.log
+    }
+
+    /// Whether this node, if it leads, has heard from a quorum lately.
+    fn has_quorum(&self) -> bool {
+        let metrics = self.parts.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let alone = metrics.membership_config.membership().voter_ids().count() < 2;
+        metrics.state != ServerState::Leader
+            || alone
+            || metrics
+                .last_quorum_acked
+                .as_ref()
+                .is_none_or(|acked| acked.elapsed() < self.parts.quorum_deadline)
+    }
+
+    /// The error that stopped this node, if one did.
+    pub fn stopped(&self) -> Option<String> {
+        let metrics = self.parts.raft.metrics();
+        let stopped = metrics
+            .borrow_watched()
+            .running_state
+            .as_ref()
+            .err()
+            .map(ToString::to_string);
+        stopped
+    }
+
+    /// This node's figures.
+    pub fn status(&self) -> NodeStatus {
+        let metrics: RaftMetrics<TypeConfig> = self.metrics();
+        let index = |id: &Option<crate::types::LogId>| id.as_ref().map(|id| id.index);
+        let membership = metrics.membership_config.membership();
+        NodeStatus {
+            id: metrics.id,
+            state: role(&metrics),
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_log_index: metrics.last_log_index,
+            committed_index: index(&metrics.local_committed),
+            applied_index: index(&metrics.last_applied),
+            snapshot_index: index(&metrics.snapshot),
+            purged_index: index(&metrics.purged),
+            voters: membership.voter_ids().collect(),
+            learners: membership.learner_ids().collect(),
+            stopped: metrics
+                .running_state
+                .as_ref()
+                .err()
+                .map(ToString::to_string),
+            fsm: self.parts.fsm.status(),
+            log: self.parts.log.stats().into(),
+        }
+    }
+
+    /// Every member's figures; members that do not answer are marked so.
+    pub async fn cluster_status(&self) -> Vec<ClusterStatus> {
+        let metrics = self.metrics();
+        let nodes = metrics
+            .membership_config
+            .nodes()
+            .map(|(id, node)| (*id, node.clone()));
+        let ask = nodes.map(async |(id, node)| {
+            let stats = self.status_of(id, &node).await;
+            ClusterStatus {
+                id,
+                reachable: stats.is_ok(),
+                stats: stats.ok(),
+            }
+        });
+        futures::future::join_all(ask).await
+    }
+
+    async fn status_of(&self, id: NodeId, node: &NodeInfo) -> Result<NodeStatus, CallError> {
+        if id == self.parts.local.id {
+            return Ok(self.status());
+        }
+        let control = self.parts.network.control(id, node);
+        match control
+            .call(ControlRequest::Status, STATUS_DEADLINE)
+            .await?
+        {
+            ControlResponse::Status(status) => Ok(*status),
+            _ => Err(CallError::Failed {
+                addr: node.raft_addr.clone(),
+                reason: "it answered another question".to_owned(),
+            }),
+        }
+    }
+
+    /// Every member, as the membership has it.
+    pub fn servers(&self) -> Vec<ServerStatus> {
+        let metrics = self.metrics();
+        let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        let server = |(id, node): (&NodeId, &NodeInfo)| ServerStatus {
+            id: *id,
+            addr: node.raft_addr.clone(),
+            http_addr: node.http_addr.clone(),
+            role: if voters.contains(id) {
+                "voter"
+            } else {
+                "learner"
+            }
+            .to_owned(),
+            leader: metrics.current_leader == Some(*id),
+        };
+        metrics.membership_config.nodes().map(server).collect()
+    }
+
+    /// What this node is right now.
+    pub fn role(&self) -> Role {
+        role(&self.metrics())
+    }
+
+    /// The data directory that the membership knows for a node.
+    pub(crate) fn instance_of(&self, id: NodeId) -> Option<InstanceId> {
+        let metrics = self.metrics();
+        let node = metrics.membership_config.membership().get_node(&id);
+        node.map(|node| node.instance)
+            .filter(|instance| *instance != InstanceId::default())
+    }
+
+    /// Whether a node of this id was removed from the cluster.
+    pub(crate) fn is_retired(&self, id: NodeId) -> bool {
+        self.parts.fsm.is_retired(id)
+    }
+
+    pub(crate) fn metrics(&self) -> RaftMetrics<TypeConfig> {
+        self.parts.raft.metrics().borrow_watched().clone()
+    }
+
+    pub(crate) fn raft(&self) -> &openraft::Raft<TypeConfig, StateMachine> {
+        &self.parts.raft
+    }
+
+    pub(crate) fn local(&self) -> &Arc<Local> {
+        &self.parts.local
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.parts.origin
+    }
+
+    pub(crate) fn snapshots(&self) -> &SnapshotStore {
+        &self.parts.snapshots
+    }
+}
+
+fn role(metrics: &RaftMetrics<TypeConfig>) -> Role {
+    match metrics.state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Follower => Role::Follower,
+        ServerState::Learner | ServerState::Shutdown => Role::Learner,
+    }
+}
+
+fn read_error(error: QueryError) -> ReadError {
+    match error {
+        QueryError::Overloaded => ReadError::Overloaded,
+        QueryError::Stopped(reason) => ReadError::Stopped(reason),
+        QueryError::NoModule => ReadError::NoModule,
+        QueryError::Refused(failure) => ReadError::Refused(failure),
+        QueryError::Trapped(kind) => ReadError::Trapped(kind),
+    }
+}

@@ -1,0 +1,17 @@
+//! Consensus: openraft behind the calls that the rest of the node needs, its transport, reads and
+//! membership changes. Knows no HTTP route.
+
+mod consensus;
+mod local;
+mod membership;
+mod network;
+mod read_index;
+mod status;
+
+pub use consensus::{Consensus, ConsensusParts, ProposeError};
+pub use local::Local;
+pub use membership::MembershipError;
+pub use network::Network;
+pub(crate) use network::serve;
+pub use read_index::ReadError;
+pub use status::{ClusterStatus, NodeStatus, Role, ServerStatus};

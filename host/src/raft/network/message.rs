@@ -1,0 +1,84 @@
+//! What peers say to each other, after the handshake.
+//!
+//! Messages are postcard enums: variants are only ever added at the end, and a change that an older
+//! peer could misread raises [`PROTOCOL_VERSION`](super::handshake::PROTOCOL_VERSION).
+
+use bytes::Bytes;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::raft::status::NodeStatus;
+use crate::storage::SnapshotId;
+use crate::types::{LogIndex, TypeConfig, Vote};
+
+/// A request with the id that its answer carries.
+///
+/// On the append lane the id of a request is above all earlier ones of its connection, and answers
+/// come in the order of the requests.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Envelope<M> {
+    pub(crate) id: u64,
+    pub(crate) message: M,
+}
+
+/// Short questions: elections, heartbeats, reads. One request at a time per connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ControlRequest {
+    Vote(VoteRequest<TypeConfig>),
+    PreVote(VoteRequest<TypeConfig>),
+    Heartbeat(AppendEntriesRequest<TypeConfig>),
+    TransferLeader(TransferLeaderRequest<TypeConfig>),
+    /// Asks a leader for a read index (Raft thesis §6.4).
+    ReadIndex,
+    /// Asks for the figures of `/stats`.
+    Status,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum ControlResponse {
+    Vote(VoteResponse<TypeConfig>),
+    Heartbeat(AppendEntriesResponse<TypeConfig>),
+    TransferLeader(TransferLeaderResponse<TypeConfig>),
+    ReadIndex(LogIndex),
+    Status(Box<NodeStatus>),
+    /// The peer could not answer: one line for its log and ours.
+    Failed(String),
+}
+
+/// A step of replication. `session` groups the requests of one openraft stream: a stream that ends
+/// in a conflict leaves requests behind that must not be taken for those of the next.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Append {
+    pub(crate) session: u64,
+    pub(crate) request: AppendEntriesRequest<TypeConfig>,
+}
+
+/// The answer to one [`Append`], or the peer's reason for not giving one.
+pub(crate) type AppendResponse = Result<StreamAppendResult<TypeConfig>, String>;
+
+/// Names one snapshot file: equal ids mean equal bytes, so a broken transfer can go on from there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotOffer {
+    pub(crate) vote: Vote,
+    pub(crate) id: SnapshotId,
+}
+
+/// What the sender of a snapshot says after the receiver's [`SnapshotReply::Resume`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SnapshotPart {
+    Bytes(Bytes),
+    End,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SnapshotReply {
+    /// The receiver holds the bytes before this offset already.
+    Resume(u64),
+    /// Everything arrived; verifying and installing takes a while. Said again and again meanwhile.
+    Installing,
+    Installed(SnapshotResponse<TypeConfig>),
+    Failed(String),
+}

@@ -1,0 +1,206 @@
+//! The snapshot lane: a file, from the byte that the receiver is missing, with bounded memory.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use openraft::raft::SnapshotResponse;
+use openraft::storage::Snapshot;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::frame::{self, Connection, decode_message, invalid_data};
+use super::message::{SnapshotOffer, SnapshotPart, SnapshotReply};
+use crate::fsm::StateMachine;
+use crate::storage::{IncomingSnapshot, SnapshotFile, SnapshotId, SnapshotStore, StorageError};
+use crate::types::{TypeConfig, Vote};
+
+/// The size of the pieces that a snapshot travels in, in bytes.
+const PART_BYTES: usize = 1 << 20;
+
+/// How often the receiver says that it is still verifying or installing. Below every sender's
+/// deadline for a sign of life.
+const INSTALLING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Sends `file`, and returns once the peer installed it. `deadline` is for each sign of life: a part
+/// that the peer takes, or a word that it is still installing.
+pub(super) async fn send<S>(
+    connection: &mut Connection<S>,
+    vote: Vote,
+    file: &SnapshotFile,
+    deadline: Duration,
+) -> io::Result<SnapshotResponse<TypeConfig>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let id = file.id();
+    let offer = SnapshotOffer { vote, id };
+    within(deadline, frame::send(connection, &offer)).await?;
+    let offset = match reply(connection, deadline).await? {
+        SnapshotReply::Resume(offset) if offset <= id.size => offset,
+        SnapshotReply::Installed(response) => return Ok(response),
+        SnapshotReply::Failed(reason) => return Err(io::Error::other(reason)),
+        other => {
+            return Err(invalid_data(format!(
+                "unexpected answer to an offer: {other:?}"
+            )));
+        }
+    };
+    tracing::info!(snapshot = %id, offset, size = id.size, "sending a snapshot");
+
+    let mut sent = offset;
+    while sent < id.size {
+        let part = read_part(file.clone(), sent).await?;
+        sent += part.len() as u64;
+        within(
+            deadline,
+            frame::send(connection, &SnapshotPart::Bytes(part)),
+        )
+        .await?;
+    }
+    within(deadline, frame::send(connection, &SnapshotPart::End)).await?;
+    loop {
+        match reply(connection, deadline).await? {
+            SnapshotReply::Installing => {}
+            SnapshotReply::Installed(response) => return Ok(response),
+            SnapshotReply::Failed(reason) => return Err(io::Error::other(reason)),
+            SnapshotReply::Resume(_) => {
+                return Err(invalid_data(
+                    "an offset behind the end of a snapshot".to_owned(),
+                ));
+            }
+        }
+    }
+}
+
+async fn read_part(file: SnapshotFile, offset: u64) -> io::Result<Bytes> {
+    let read = move || {
+        let mut part = vec![0; PART_BYTES];
+        let filled = file.read_at(offset, &mut part)?;
+        part.truncate(filled);
+        Ok(Bytes::from(part))
+    };
+    let part = tokio::task::spawn_blocking(read)
+        .await?
+        .map_err(|error: StorageError| io::Error::other(error))?;
+    if part.is_empty() {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(part)
+    }
+}
+
+async fn reply<S>(connection: &mut Connection<S>, deadline: Duration) -> io::Result<SnapshotReply>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let frame = within(deadline, async {
+        connection
+            .next()
+            .await
+            .ok_or(io::ErrorKind::UnexpectedEof)?
+    });
+    decode_message(&frame.await?)
+}
+
+async fn within<T>(deadline: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(deadline, step)
+        .await
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no sign of life")))
+}
+
+/// Receives one snapshot and installs it. What arrived stays on disk if the connection breaks, and
+/// the next offer of the same file goes on from there.
+pub(super) async fn receive<S>(
+    connection: &mut Connection<S>,
+    raft: &openraft::Raft<TypeConfig, StateMachine>,
+    store: &SnapshotStore,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let frame = connection
+        .next()
+        .await
+        .ok_or(io::ErrorKind::UnexpectedEof)??;
+    let offer: SnapshotOffer = decode_message(&frame)?;
+    let id = offer.id;
+    let incoming = open(store, id).await?;
+    let offset = incoming.offset();
+    tracing::info!(snapshot = %id, offset, size = id.size, "receiving a snapshot");
+    frame::send(connection, &SnapshotReply::Resume(offset)).await?;
+    let incoming = receive_parts(connection, incoming).await?;
+
+    let install = install(raft, store, offer.vote, incoming);
+    tokio::pin!(install);
+    let mut still_installing = tokio::time::interval(INSTALLING_INTERVAL);
+    loop {
+        tokio::select! {
+            outcome = &mut install => {
+                let message = match outcome {
+                    Ok(response) => SnapshotReply::Installed(response),
+                    Err(error) => {
+                        tracing::warn!(snapshot = %id, %error, "cannot install a snapshot");
+                        SnapshotReply::Failed(error.to_string())
+                    }
+                };
+                return frame::send(connection, &message).await;
+            }
+            _ = still_installing.tick() => frame::send(connection, &SnapshotReply::Installing).await?,
+        }
+    }
+}
+
+async fn open(store: &SnapshotStore, id: SnapshotId) -> io::Result<IncomingSnapshot> {
+    let store = store.clone();
+    tokio::task::spawn_blocking(move || store.incoming(id))
+        .await?
+        .map_err(io::Error::other)
+}
+
+async fn receive_parts<S>(
+    connection: &mut Connection<S>,
+    mut incoming: IncomingSnapshot,
+) -> io::Result<IncomingSnapshot>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        let frame = connection
+            .next()
+            .await
+            .ok_or(io::ErrorKind::UnexpectedEof)??;
+        let bytes = match decode_message(&frame)? {
+            SnapshotPart::Bytes(bytes) => bytes,
+            SnapshotPart::End => return Ok(incoming),
+        };
+        incoming = tokio::task::spawn_blocking(move || {
+            incoming
+                .write_at_end(&bytes)
+                .map(|()| incoming)
+                .map_err(io::Error::other)
+        })
+        .await??;
+    }
+}
+
+async fn install(
+    raft: &openraft::Raft<TypeConfig, StateMachine>,
+    store: &SnapshotStore,
+    vote: Vote,
+    incoming: IncomingSnapshot,
+) -> io::Result<SnapshotResponse<TypeConfig>> {
+    let verified = tokio::task::spawn_blocking(move || incoming.finish()).await?;
+    let file = verified.map_err(io::Error::other)?;
+    let snapshot = Snapshot {
+        meta: file.meta().clone(),
+        snapshot: file.clone(),
+    };
+    let installed = raft
+        .install_full_snapshot(vote, snapshot)
+        .await
+        .map_err(io::Error::other);
+    // Rejected, or behind the log already: nobody keeps it.
+    store.discard(&file).map_err(io::Error::other)?;
+    installed
+}

@@ -1,0 +1,171 @@
+//! Linearizable reads: one ReadIndex round for all reads that wait (Raft thesis §6.4).
+//!
+//! A read joins the round that starts after it arrived, never one under way: the round's index was
+//! taken before the read began, and could miss a write that the reader has seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::errors::{ForwardToLeader, LinearizableReadError, RaftError};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::network::{CallError, ControlRequest, ControlResponse, Network};
+use crate::fsm::StateMachine;
+use crate::tasks::Tasks;
+use crate::types::{LogIndex, TypeConfig};
+
+/// Why a linearizable read was not served. Nothing was changed: all of them can be repeated.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// No leader is known.
+    #[error("no leader is known to this node")]
+    NoLeader,
+    /// The leader could not confirm that it still leads.
+    #[error("the leader cannot reach a quorum: {0}")]
+    NoQuorum(String),
+    /// The round, or catching up with it, took too long.
+    #[error("no confirmed read index within {0:?}")]
+    Deadline(Duration),
+    /// Too many queries wait here already.
+    #[error("too many queries are waiting on this node")]
+    Overloaded,
+    /// The node no longer takes part.
+    #[error("this node has stopped: {0}")]
+    Stopped(String),
+    /// No module is active yet.
+    #[error("no state machine module is active yet")]
+    NoModule,
+    /// The module refused the query.
+    #[error("the module refused the query: {} (code {})", .0.message, .0.code)]
+    Refused(crate::types::Failure),
+    /// The query trapped; nobody's state was touched.
+    #[error("the query failed: {0}")]
+    Trapped(crate::types::TrapKind),
+}
+
+type Waiter = oneshot::Sender<Result<LogIndex, ReadError>>;
+
+/// Turns many reads into few rounds.
+#[derive(Debug, Clone)]
+pub(super) struct ReadBarrier {
+    raft: openraft::Raft<TypeConfig, StateMachine>,
+    network: Network,
+    deadline: Duration,
+    rounds: Arc<Mutex<Rounds>>,
+    tasks: Tasks,
+}
+
+#[derive(Debug, Default)]
+struct Rounds {
+    running: bool,
+    waiting: Vec<Waiter>,
+}
+
+impl ReadBarrier {
+    pub(super) fn new(
+        raft: openraft::Raft<TypeConfig, StateMachine>,
+        network: Network,
+        deadline: Duration,
+        tasks: Tasks,
+    ) -> Self {
+        Self {
+            raft,
+            network,
+            deadline,
+            rounds: Arc::default(),
+            tasks,
+        }
+    }
+
+    /// An index such that a state that has applied it reflects every write acknowledged before
+    /// this call.
+    pub(super) async fn index(&self) -> Result<LogIndex, ReadError> {
+        let (waiter, answer) = oneshot::channel();
+        let lead = {
+            let mut rounds = self.rounds.lock();
+            rounds.waiting.push(waiter);
+            !std::mem::replace(&mut rounds.running, true)
+        };
+        if lead {
+            // A task of its own: the read that happens to start the rounds may be cancelled.
+            let barrier = self.clone();
+            self.tasks
+                .spawn("read-index", async move { barrier.run().await });
+        }
+        let stopped = |_| ReadError::Stopped("it is shutting down".to_owned());
+        answer.await.map_err(stopped)?
+    }
+
+    async fn run(&self) {
+        loop {
+            let waiting = {
+                let mut rounds = self.rounds.lock();
+                if rounds.waiting.is_empty() {
+                    rounds.running = false;
+                    return;
+                }
+                std::mem::take(&mut rounds.waiting)
+            };
+            let round = tokio::time::timeout(self.deadline, self.round());
+            let index = round
+                .await
+                .unwrap_or(Err(ReadError::Deadline(self.deadline)));
+            for waiter in waiting {
+                // A reader that is gone needs no answer.
+                let _ = waiter.send(index.clone());
+            }
+        }
+    }
+
+    async fn round(&self) -> Result<LogIndex, ReadError> {
+        match self.index_as_leader().await {
+            Err(RoundError::NotLeader(forward)) => self.ask_leader(*forward).await,
+            Err(RoundError::Read(error)) => Err(error),
+            Ok(index) => Ok(index),
+        }
+    }
+
+    /// The read index if this node leads.
+    pub(super) async fn index_as_leader(&self) -> Result<LogIndex, RoundError> {
+        let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        match linearizer {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                Err(RoundError::NotLeader(Box::new(forward)))
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(missing))) => {
+                Err(ReadError::NoQuorum(missing.to_string()).into())
+            }
+            Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped(fatal.to_string()).into()),
+        }
+    }
+
+    async fn ask_leader(
+        &self,
+        forward: ForwardToLeader<TypeConfig>,
+    ) -> Result<LogIndex, ReadError> {
+        let (Some(id), Some(node)) = (forward.leader_id, forward.leader_node) else {
+            return Err(ReadError::NoLeader);
+        };
+        let control = self.network.control(id, &node);
+        match control.call(ControlRequest::ReadIndex, self.deadline).await {
+            Ok(ControlResponse::ReadIndex(index)) => Ok(index),
+            Ok(_) => Err(ReadError::NoQuorum(
+                "the leader answered another question".to_owned(),
+            )),
+            Err(CallError::Deadline { deadline, .. }) => Err(ReadError::Deadline(deadline)),
+            Err(error) => Err(ReadError::NoQuorum(error.to_string())),
+        }
+    }
+}
+
+/// Why a node has no read index of its own.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RoundError {
+    #[error("this node does not lead")]
+    NotLeader(Box<ForwardToLeader<TypeConfig>>),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}

@@ -1,0 +1,129 @@
+//! The data directory: who may use it, and the name of everything in it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::StorageError;
+use super::files::{Files, OsFiles};
+
+/// A data directory that this process has to itself until the value is dropped.
+///
+/// ```text
+/// DIR/                 0700: the log holds what clients wrote
+///   LOCK               locked by the process that uses the directory, otherwise empty
+///   log.redb           log entries, vote, indexes, identity (schema.rs)
+///   snapshots/         the newest snapshots (snapshot_store.rs)
+///   modules/           components by their sha256 (module_store.rs)
+///   cache/             compiled components: may be deleted at any time
+/// ```
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    pub(super) files: Arc<dyn Files>,
+    /// Held for its lock, which the system lifts when the process dies, however it dies.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens `path`, making it and its folders when they are not there.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] when a process uses it, [`StorageError::Io`] when the file system
+    /// refuses.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        let path = path.as_ref().to_path_buf();
+        create_private(&path)?;
+        let lock_path = path.join("LOCK");
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(StorageError::io("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { dir: path }),
+            Err(TryLockError::Error(error)) => {
+                return Err(StorageError::io("lock", &lock_path)(error));
+            }
+        }
+        let dir = Self {
+            path,
+            files: Arc::new(OsFiles),
+            _lock: lock,
+        };
+        for folder in [dir.snapshots(), dir.modules(), dir.cache()] {
+            create_private(&folder)?;
+        }
+        // The folders' names must outlive a power failure that the files in them outlive.
+        dir.files
+            .sync_dir(&dir.path)
+            .map_err(StorageError::io("sync directory", &dir.path))?;
+        Ok(dir)
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The database: log, vote, indexes and identity.
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.redb")
+    }
+
+    /// The folder of the snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
+    }
+
+    /// The folder of the components.
+    pub fn modules(&self) -> PathBuf {
+        self.path.join("modules")
+    }
+
+    /// The folder of what can be made again from the rest.
+    pub fn cache(&self) -> PathBuf {
+        self.path.join("cache")
+    }
+}
+
+fn create_private(path: &Path) -> Result<(), StorageError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(StorageError::io("create directory", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_in_use_is_refused_by_name_and_free_again_after_a_drop() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("node-1");
+        let first = DataDir::open(&path).unwrap();
+        let error = DataDir::open(&path).unwrap_err();
+        assert!(matches!(error, StorageError::Locked { .. }));
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{error}"
+        );
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn only_the_owner_may_look_inside() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temp.path().join("a/b")).unwrap();
+        let mode = dir.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,46 @@
+//! What is on this node's disk: the Raft log, snapshots, components, and whose they are.
+//!
+//! ```text
+//! DataDir ─┬─ Database ── LogStore (RaftLogStorage, RaftLogReader)
+//!          │                 ├─ Tail    what the log contains, recent entries in memory
+//!          │                 └─ Writer  one thread, one commit for all that waits
+//!          ├─ SnapshotStore  files with checksums, two kept, transfers that resume
+//!          └─ ModuleStore    components by their sha256
+//! ```
+//!
+//! Knows no state machine, no WebAssembly and no HTTP: a snapshot's head and chunks are opaque
+//! bytes here. Calls block on the disk unless they are `async`.
+
+mod data_dir;
+mod database;
+mod error;
+mod files;
+mod identity;
+mod incoming;
+mod log_reader;
+mod log_store;
+mod module_store;
+mod purge_floor;
+mod queue;
+mod schema;
+mod snapshot_file;
+mod snapshot_format;
+mod snapshot_store;
+mod snapshot_writer;
+mod tail;
+mod writer;
+mod writer_stats;
+
+pub use data_dir::DataDir;
+pub use database::Database;
+pub use error::StorageError;
+pub use identity::{Identity, Origin};
+pub use incoming::IncomingSnapshot;
+pub use log_store::{LogLimits, LogStore};
+pub use module_store::ModuleStore;
+pub use purge_floor::PurgeFloor;
+pub use snapshot_file::{Chunks, SnapshotFile, SnapshotId};
+pub use snapshot_format::MAX_CHUNK_BYTES;
+pub use snapshot_store::SnapshotStore;
+pub use snapshot_writer::SnapshotWriter;
+pub use writer_stats::{COMMIT_BUCKETS, WriterStats};

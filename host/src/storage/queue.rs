@@ -1,0 +1,234 @@
+//! What waits for the log writer.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use openraft::storage::IOFlushed;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::{Notify, oneshot};
+
+use super::StorageError;
+use crate::types::{Entry, LogId, LogIndex, TypeConfig, Vote};
+
+/// Weight of entries that one transaction takes. Bounds the memory and the time of a commit.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Operations that one transaction takes.
+const BATCH_OPS: usize = 4096;
+
+/// One change of the log on disk. Done in the order of the queue.
+pub(super) enum Op {
+    Append {
+        entries: Vec<Entry>,
+        position: u64,
+        weight: u64,
+        ticket: u64,
+        done: Done,
+    },
+    Vote {
+        vote: Vote,
+        done: Done,
+    },
+    Truncate {
+        from: LogIndex,
+        done: Done,
+    },
+    Purge {
+        upto: LogId,
+    },
+}
+
+/// Whom to tell that an operation is durable, or will never be.
+pub(super) enum Done {
+    Flushed(IOFlushed<TypeConfig>),
+    Reply(oneshot::Sender<Result<(), StorageError>>),
+}
+
+impl Done {
+    pub(super) fn complete(self, result: Result<(), StorageError>) {
+        match self {
+            Self::Flushed(callback) => callback.io_completed(result.map_err(Into::into)),
+            // Who asked may have gone away, such as a raft core that is being shut down.
+            Self::Reply(reply) => drop(reply.send(result)),
+        }
+    }
+}
+
+/// What goes into one transaction.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) ops: Vec<Op>,
+    /// The newest committed id, when every operation that came before it is in this batch or in an
+    /// earlier one: on disk it may never be ahead of the log.
+    pub(super) committed: Option<LogId>,
+}
+
+/// The queue between the callers and the writer thread.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// The writer sleeps here.
+    work: Condvar,
+    /// Appends wait here while the queue is full.
+    room: Notify,
+    /// Weight of queued entries from which appends wait.
+    limit: u64,
+}
+
+#[derive(Default)]
+struct State {
+    ops: VecDeque<Op>,
+    weight: u64,
+    committed: Option<LogId>,
+    closing: bool,
+    failure: Option<Arc<StorageError>>,
+}
+
+impl State {
+    fn refusal(&self) -> Option<StorageError> {
+        match &self.failure {
+            Some(first) => Some(StorageError::Latched(first.clone())),
+            None => self.closing.then_some(StorageError::Closed),
+        }
+    }
+}
+
+impl Queue {
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Notify::new(),
+            limit,
+        }
+    }
+
+    /// Returns once the queue is not full, or takes nothing any more.
+    pub(super) async fn room(&self) {
+        loop {
+            // Made before the look: a notice that comes between the two is not lost.
+            let notice = self.room.notified();
+            {
+                let state = self.state.lock();
+                if state.weight < self.limit || state.refusal().is_some() {
+                    return;
+                }
+            }
+            notice.await;
+        }
+    }
+
+    /// Queues `op`.
+    ///
+    /// # Errors
+    /// [`StorageError::Latched`] or [`StorageError::Closed`]: `op` is dropped, its caller told by
+    /// this error only.
+    pub(super) fn push(&self, op: Op) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        if let Some(refusal) = state.refusal() {
+            return Err(refusal);
+        }
+        state.weight += op_weight(&op);
+        state.ops.push_back(op);
+        drop(state);
+        // Costs a system call only if the writer sleeps.
+        self.work.notify_one();
+        Ok(())
+    }
+
+    /// Remembers `committed` for the next transaction, without causing one.
+    pub(super) fn note_committed(&self, committed: Option<LogId>) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        if let Some(refusal) = state.refusal() {
+            return Err(refusal);
+        }
+        state.committed = committed;
+        Ok(())
+    }
+
+    /// What to write next. Waits for it, unless there is something else to do (`busy`): then the
+    /// batch may be empty. `None` once the queue is closed and everything was taken.
+    pub(super) fn next(&self, busy: bool) -> Option<Batch> {
+        let mut state = self.state.lock();
+        while state.ops.is_empty() && !state.closing && !busy {
+            self.work.wait(&mut state);
+        }
+        if state.ops.is_empty() && state.closing && state.committed.is_none() {
+            return None;
+        }
+        let was_full = state.weight >= self.limit;
+        let mut batch = Batch::default();
+        let mut left = BATCH_BYTES;
+        while batch.ops.len() < BATCH_OPS {
+            let Some(next) = state.ops.front() else { break };
+            let weight = op_weight(next);
+            if weight > left && !batch.ops.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(weight);
+            state.weight -= weight;
+            batch.ops.extend(state.ops.pop_front());
+        }
+        if state.ops.is_empty() {
+            batch.committed = state.committed.take();
+        }
+        drop(state);
+        if was_full {
+            self.room.notify_waiters();
+        }
+        Some(batch)
+    }
+
+    /// Takes nothing more; what is queued is still written.
+    pub(super) fn close(&self) {
+        self.state.lock().closing = true;
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Latches: `first` fails everything that is queued, and whatever comes later.
+    pub(super) fn fail(&self, first: Arc<StorageError>) {
+        let mut state = self.state.lock();
+        state.failure = Some(first.clone());
+        state.weight = 0;
+        let ops = std::mem::take(&mut state.ops);
+        drop(state);
+        self.room.notify_waiters();
+        for op in ops {
+            fail_op(op, &first);
+        }
+    }
+
+    /// The failure that latched the queue.
+    pub(super) fn failure(&self) -> Option<Arc<StorageError>> {
+        self.state.lock().failure.clone()
+    }
+}
+
+impl fmt::Debug for Queue {
+    /// Lengths only: a log line never prints a user's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Queue")
+            .field("ops", &state.ops.len())
+            .field("weight", &state.weight)
+            .field("failure", &state.failure)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Tells the caller of `op` that it will never be durable.
+pub(super) fn fail_op(op: Op, first: &Arc<StorageError>) {
+    match op {
+        Op::Append { done, .. } | Op::Vote { done, .. } | Op::Truncate { done, .. } => {
+            done.complete(Err(StorageError::Latched(first.clone())));
+        }
+        Op::Purge { .. } => {}
+    }
+}
+
+fn op_weight(op: &Op) -> u64 {
+    match op {
+        Op::Append { weight, .. } => *weight,
+        Op::Vote { .. } | Op::Truncate { .. } | Op::Purge { .. } => 0,
+    }
+}

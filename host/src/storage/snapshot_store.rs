@@ -1,0 +1,252 @@
+//! The snapshots of this node: which are kept, and which is the newest that can be trusted.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::files::{Files, publish, remove};
+use super::snapshot_file::stem;
+use super::{
+    DataDir, IncomingSnapshot, PurgeFloor, SnapshotFile, SnapshotId, SnapshotWriter, StorageError,
+};
+use crate::types::SnapshotMeta;
+
+pub(super) const SNAPSHOT_EXTENSION: &str = "snap";
+/// A file that is being written here: worthless once its writer is gone.
+pub(super) const TEMP_EXTENSION: &str = "tmp";
+/// A file that is being received: a later transfer goes on with it.
+pub(super) const PARTIAL_EXTENSION: &str = "partial";
+/// A damaged snapshot, for whoever wants to know what happened to it.
+pub(super) const RECEIVED_EXTENSION: &str = "received";
+const BAD_EXTENSION: &str = "bad";
+
+/// Snapshots that are kept: the newest, and the one to fall back to when its file is rotten.
+const KEPT: usize = 2;
+
+/// The folder of snapshots. Clones share it. Calls block on the disk.
+///
+/// ```text
+/// snapshots/
+///   <index>-<term>.snap                      a snapshot that covers the log up to there
+///   <index>-<term>.<n>.tmp                   being written
+///   <index>-<term>-<size>-<sha256>.partial   being received, at most one
+///   <index>-<term>.bad                       found damaged, at most one
+/// ```
+#[derive(Debug, Clone)]
+pub struct SnapshotStore {
+    folder: Arc<Folder>,
+}
+
+impl SnapshotStore {
+    /// Opens the store: deletes what a dead run left unfinished, and sets aside files that are
+    /// obviously damaged.
+    ///
+    /// # Errors
+    /// [`StorageError::NewerFormat`] when a newer release wrote a snapshot, or what the file system
+    /// says.
+    pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
+        let folder = Folder {
+            path: dir.snapshots(),
+            files: dir.files.clone(),
+            kept: Mutex::default(),
+            writes: AtomicU64::new(0),
+            transfer: Mutex::new(0),
+        };
+        let mut kept = Vec::new();
+        for path in folder.list()? {
+            match path.extension().and_then(OsStr::to_str) {
+                Some(TEMP_EXTENSION | RECEIVED_EXTENSION) => remove(&path)?,
+                Some(SNAPSHOT_EXTENSION) => match SnapshotFile::open(&path) {
+                    Ok(snapshot) => kept.push(snapshot),
+                    Err(error @ StorageError::Damaged { .. }) => folder.set_aside(&path, &error)?,
+                    Err(error) => return Err(error),
+                },
+                _ => {}
+            }
+        }
+        kept.sort_by_key(|snapshot| snapshot.meta().last_log_id);
+        *folder.kept.lock() = kept;
+        folder.retain();
+        Ok(Self {
+            folder: Arc::new(folder),
+        })
+    }
+
+    /// Starts a snapshot. `head` is the state machine's own, at most some MiB.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], such as a full disk.
+    pub fn begin(&self, meta: SnapshotMeta, head: Vec<u8>) -> Result<SnapshotWriter, StorageError> {
+        SnapshotWriter::begin(self.folder.clone(), meta, head)
+    }
+
+    /// Starts, or goes on with, receiving the snapshot that a peer calls `id`. Takes over from a
+    /// transfer that may still be under way, and deletes what arrived of any other snapshot.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn incoming(&self, id: SnapshotId) -> Result<IncomingSnapshot, StorageError> {
+        IncomingSnapshot::begin(self.folder.clone(), id)
+    }
+
+    /// The newest snapshot whose every chunk is good. Those found damaged on the way are set aside
+    /// and logged. The first call reads a whole file, later ones don't.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when a file cannot be read: it may be fine, so nothing is set aside.
+    pub fn newest_good(&self) -> Result<Option<SnapshotFile>, StorageError> {
+        loop {
+            // Not locked while reading: that takes seconds, and snapshots may be finished meanwhile.
+            let Some(newest) = self.folder.kept.lock().last().cloned() else {
+                return Ok(None);
+            };
+            match newest.verify() {
+                Ok(()) => return Ok(Some(newest)),
+                Err(error @ StorageError::Damaged { .. }) => {
+                    let mut kept = self.folder.kept.lock();
+                    let before = kept.len();
+                    kept.retain(|kept| kept.id() != newest.id());
+                    // Otherwise it was replaced while it was read.
+                    if kept.len() < before {
+                        self.folder.set_aside(newest.path(), &error)?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Makes a received snapshot one of the kept ones, durably, and deletes those that are one too
+    /// many. A snapshot that is kept already stays so.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep(&self, snapshot: SnapshotFile) -> Result<SnapshotFile, StorageError> {
+        if !is_received(&snapshot) {
+            return Ok(snapshot);
+        }
+        let received = snapshot.path();
+        let stem = stem(snapshot.meta().last_log_id);
+        let dest = self.folder.path(&stem, SNAPSHOT_EXTENSION);
+        let file = File::open(received).map_err(StorageError::io("open", received))?;
+        publish(&*self.folder.files, &file, received, &dest)?;
+        let kept = SnapshotFile::open(&dest)?;
+        kept.mark_verified();
+        self.folder.adopt(kept.clone());
+        Ok(kept)
+    }
+
+    /// Deletes a received snapshot that was not kept.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn discard(&self, snapshot: &SnapshotFile) -> Result<(), StorageError> {
+        if is_received(snapshot) {
+            remove(snapshot.path())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What the log has to keep, so that a rotten newest snapshot can be survived: pass it to
+    /// `LogStore::set_purge_floor` after each snapshot.
+    pub fn purge_floor(&self) -> PurgeFloor {
+        let kept = self.folder.kept.lock();
+        match kept.first().and_then(|oldest| oldest.meta().last_log_id) {
+            Some(covered) if kept.len() >= KEPT => PurgeFloor::Upto(covered),
+            _ => PurgeFloor::Nothing,
+        }
+    }
+}
+
+/// What the store shares with its writers and receivers.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    pub(super) files: Arc<dyn Files>,
+    /// The snapshots, oldest first.
+    kept: Mutex<Vec<SnapshotFile>>,
+    /// Keeps the temporary files of concurrent writers apart.
+    writes: AtomicU64,
+    /// The number of the transfer that may write to the partial file.
+    pub(super) transfer: Mutex<u64>,
+}
+
+impl Folder {
+    pub(super) fn path(&self, stem: &str, extension: &str) -> PathBuf {
+        self.path.join(format!("{stem}.{extension}"))
+    }
+
+    pub(super) fn next_write(&self) -> u64 {
+        self.writes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Adds a published snapshot, which replaced one with the same last log id if there was any.
+    pub(super) fn adopt(&self, snapshot: SnapshotFile) {
+        let last_log_id = snapshot.meta().last_log_id;
+        let mut kept = self.kept.lock();
+        kept.retain(|other| other.meta().last_log_id != last_log_id);
+        kept.push(snapshot);
+        kept.sort_by_key(|snapshot| snapshot.meta().last_log_id);
+        drop(kept);
+        self.retain();
+    }
+
+    pub(super) fn remove_partials_except(&self, partial: &Path) -> Result<(), StorageError> {
+        for path in self.with_extension(PARTIAL_EXTENSION)? {
+            if path != partial {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the oldest snapshots. One that cannot be deleted only takes up space.
+    fn retain(&self) {
+        let mut kept = self.kept.lock();
+        let surplus = kept.len().saturating_sub(KEPT);
+        for snapshot in kept.drain(..surplus) {
+            if let Err(error) = remove(snapshot.path()) {
+                tracing::warn!(%error, "an old snapshot stays");
+            }
+        }
+    }
+
+    /// Takes a damaged snapshot out of use. The one that was set aside before is deleted.
+    fn set_aside(&self, path: &Path, error: &StorageError) -> Result<(), StorageError> {
+        tracing::error!(%error, "a snapshot is damaged and not used: check this node's disk");
+        for older in self.with_extension(BAD_EXTENSION)? {
+            remove(&older)?;
+        }
+        let bad = path.with_extension(BAD_EXTENSION);
+        self.files
+            .rename(path, &bad)
+            .map_err(StorageError::io("set aside", path))
+    }
+
+    fn with_extension(&self, extension: &str) -> Result<Vec<PathBuf>, StorageError> {
+        let mut paths = self.list()?;
+        paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+        Ok(paths)
+    }
+
+    fn list(&self) -> Result<Vec<PathBuf>, StorageError> {
+        fs::read_dir(&self.path)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+            .map_err(StorageError::io("list", &self.path))
+    }
+}
+
+fn is_received(snapshot: &SnapshotFile) -> bool {
+    snapshot
+        .path()
+        .extension()
+        .is_some_and(|extension| extension == RECEIVED_EXTENSION)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! The stack that guest code needs.
+
+use std::io;
+use std::thread;
+
+/// Native stack that a guest may use before wasmtime stops it, in bytes.
+///
+/// Eight times the shadow stack that Rust and C guests get: endless recursion meets the end of the
+/// shadow stack first, at the same depth on every node, where the depth at which native frames run
+/// out is the compiler's choice.
+pub(super) const GUEST_STACK_BYTES: usize = 8 << 20;
+
+/// The least stack of a thread that calls into an [`Instance`](super::Instance), in bytes: the
+/// guest's share and as much for the host. On a smaller one a recursion in the guest can run off
+/// the thread's stack, and that kills the process.
+pub const THREAD_STACK_BYTES: usize = 2 * GUEST_STACK_BYTES;
+
+/// Runs `work` on a thread of its own with enough stack, and waits for it.
+pub(super) fn with_guest_stack<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("rkv-module-check".to_owned())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn_scoped(scope, work)?;
+        thread
+            .join()
+            .map_err(|_| io::Error::other("the thread panicked"))
+    })
+}

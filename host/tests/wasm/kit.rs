@@ -1,0 +1,106 @@
+//! Small faulty state machines, and the thread to run them on.
+
+use std::thread;
+
+use rkv_host::types::{Limits, TrapKind};
+use rkv_host::wasm::{
+    ApplyEntry, Context, Engine, Fault, Instance, MAX_MODULE_BYTES, Module, THREAD_STACK_BYTES,
+};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Limits under which endless loops end soon.
+pub(crate) const LIMITS: Limits = Limits {
+    memory_bytes: 128 << 20,
+    table_elements: 100,
+    fuel_per_entry: 1_000_000,
+};
+
+pub(crate) const NOW: Context = Context {
+    index: 7,
+    term: 1,
+    time_ms: 1_000,
+    seed: 42,
+};
+
+/// The guest of `guest.wat` with each named place filled in.
+pub(crate) fn guest(bodies: &[(&str, &str)]) -> Vec<u8> {
+    let wit = include_str!("../../../wit/fsm.wit");
+    guest_of(wit, bodies)
+}
+
+/// The same against another interface.
+pub(crate) fn guest_of(wit: &str, bodies: &[(&str, &str)]) -> Vec<u8> {
+    let mut text = include_str!("guest.wat").to_owned();
+    for (place, body) in bodies {
+        let mark = format!(";;{place}\n");
+        assert!(
+            text.contains(&mark),
+            "guest.wat has no place called {place}"
+        );
+        text = text.replace(&mark, &format!("{body}\n"));
+    }
+    let mut core = wat::parse_str(&text).expect("the guest assembles");
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("fsm.wit", wit).expect("the WIT parses");
+    let world = resolve
+        .select_world(&[package], Some("fsm"))
+        .expect("the world exists");
+    embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8)
+        .expect("the interface can be embedded");
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&core)
+        .and_then(|encoder| encoder.encode())
+        .expect("the guest becomes a component")
+}
+
+pub(crate) fn load(wasm: &[u8]) -> Module {
+    let engine = Engine::new(None).expect("an engine");
+    engine
+        .load(wasm, MAX_MODULE_BYTES)
+        .expect("the module is good")
+}
+
+/// Runs `test` on an instance of the guest with these bodies, on a thread with enough stack.
+pub(crate) fn with_instance<R: Send>(
+    bodies: &[(&str, &str)],
+    limits: &Limits,
+    test: impl FnOnce(&mut Instance) -> R + Send,
+) -> R {
+    let module = load(&guest(bodies));
+    on_guest_stack(|| test(&mut module.instantiate(limits).expect("an instance")))
+}
+
+pub(crate) fn on_guest_stack<R: Send>(test: impl FnOnce() -> R + Send) -> R {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(THREAD_STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, test).expect("a thread");
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+pub(crate) fn entries<'a>(commands: &[&'a [u8]]) -> Vec<ApplyEntry<'a>> {
+    commands
+        .iter()
+        .map(|command| ApplyEntry {
+            context: NOW,
+            command,
+        })
+        .collect()
+}
+
+/// What becomes of one entry when `apply` has this body.
+pub(crate) fn fault_of_apply(body: &str) -> Fault {
+    with_instance(&[("apply", body)], &LIMITS, |instance| {
+        instance
+            .apply(&entries(&[b"command"]))
+            .expect_err("apply fails")
+    })
+}
+
+pub(crate) fn trap(kind: TrapKind) -> Fault {
+    Fault::Trap(kind)
+}

@@ -1,0 +1,8 @@
+//! The wasm layer against real components: which are refused and why, and what becomes of those
+//! that misbehave.
+
+mod cache;
+mod faults;
+mod instances;
+mod kit;
+mod refusals;
