@@ -19,6 +19,7 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
 }
 
 async fn apply(State(api): State<Arc<ApiState>>, body: Body) -> Result<Bytes, Failed> {
+    api.expect_module().await?;
     api.consensus.expect_leader()?;
     let command = read_body(body, "the command in bytes", api.limits.max_body_bytes).await?;
     Ok(api.consensus.propose(command).await?)
@@ -29,6 +30,7 @@ async fn query(
     RawQuery(parameters): RawQuery,
     body: Body,
 ) -> Result<Bytes, Failed> {
+    api.expect_module().await?;
     let query = read_body(body, "the query in bytes", api.limits.max_body_bytes).await?;
     api.ask(parameters.as_deref(), query).await
 }

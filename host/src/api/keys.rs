@@ -33,7 +33,7 @@ async fn read(
     key: Result<Path<String>, PathRejection>,
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Failed> {
-    let key = accept_key(&api, key)?;
+    let key = accept_key(&api, key).await?;
     let query = Query::Get {
         key: key.as_bytes(),
     }
@@ -58,7 +58,7 @@ async fn write(
     RawQuery(parameters): RawQuery,
     body: Body,
 ) -> Result<StatusCode, Failed> {
-    let key = accept_key(&api, key)?;
+    let key = accept_key(&api, key).await?;
     api.consensus.expect_leader()?;
     let limit = api.limits.max_value_bytes;
     let body = read_body(body, "the value in bytes", limit).await?;
@@ -89,7 +89,7 @@ async fn delete(
     State(api): State<Arc<ApiState>>,
     key: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Failed> {
-    let key = accept_key(&api, key)?;
+    let key = accept_key(&api, key).await?;
     let command = Command::Delete {
         key: key.as_bytes(),
     }
@@ -99,7 +99,7 @@ async fn delete(
 }
 
 async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<StatusCode, Failed> {
-    expect_kv(&api)?;
+    expect_kv(&api).await?;
     api.consensus.expect_leader()?;
     let body = read_body(body, "the body in bytes", api.limits.max_body_bytes).await?;
     let pairs: BTreeMap<String, String> = serde_json::from_slice(&body).map_err(|error| {
@@ -126,8 +126,11 @@ async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<Sta
 }
 
 /// The key of a request to a module that has keys.
-fn accept_key(api: &ApiState, key: Result<Path<String>, PathRejection>) -> Result<String, Failed> {
-    expect_kv(api)?;
+async fn accept_key(
+    api: &ApiState,
+    key: Result<Path<String>, PathRejection>,
+) -> Result<String, Failed> {
+    expect_kv(api).await?;
     let Path(key) = key.map_err(|_| Problem::bad_request("the key is not UTF-8"))?;
     check_key(api, &key)?;
     Ok(key)
@@ -147,7 +150,8 @@ fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-pub(super) fn expect_kv(api: &ApiState) -> Result<(), Failed> {
+pub(super) async fn expect_kv(api: &ApiState) -> Result<(), Failed> {
+    api.expect_module().await?;
     match api.consensus.speaks(PROTOCOL) {
         Some(true) => Ok(()),
         None => Err(ReadError::NoModule.into()),

@@ -87,7 +87,7 @@ pub(super) async fn list(
     State(api): State<Arc<ApiState>>,
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Failed> {
-    expect_kv(&api)?;
+    expect_kv(&api).await?;
     let mut listing = Listing::parse(parameters.as_deref())?;
     // Before the answer begins, so that a failure still has a status.
     let answer = api.ask(parameters.as_deref(), listing.query()).await?;

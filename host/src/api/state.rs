@@ -12,7 +12,7 @@ use super::redirect::{Failed, locate};
 use super::request::query_text;
 use super::{fsm, keys, nodes, status};
 use crate::config::RequestLimits;
-use crate::raft::Consensus;
+use crate::raft::{Consensus, ReadError};
 
 /// What every handler works with.
 #[derive(Debug)]
@@ -22,6 +22,16 @@ pub(crate) struct ApiState {
 }
 
 impl ApiState {
+    /// Waits for the first module of a new node, which takes a moment, rather than turn away the
+    /// client that came with it.
+    pub(super) async fn expect_module(&self) -> Result<(), Failed> {
+        let active = self.consensus.wait_active();
+        match tokio::time::timeout(self.limits.request_timeout, active).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(ReadError::NoModule.into()),
+        }
+    }
+
     /// Asks the module with the consistency that the request asks for.
     pub(super) async fn ask(
         &self,

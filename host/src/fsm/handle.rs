@@ -182,6 +182,9 @@ impl FsmHandle {
 
     /// Waits until a module is active.
     pub async fn wait_active(&self) {
+        if self.shared.0.active.read().is_some() {
+            return;
+        }
         let mut applied = self.shared.0.applied.subscribe();
         // An error means that the thread has ended: there is nothing to wait for.
         let _ = applied
