@@ -3,6 +3,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,12 @@ const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Where Debian's package rustc-web puts its compiler.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// Where Debian's package rust-web-src puts the source of the standard library.
+const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
+
+/// Where Debian's package rust-web-llvm puts its linker, for machines without rustup's.
+const DEBIAN_LINKER: &str = "/usr/bin/rust-lld";
 
 /// Prefixes of the variables that the outer cargo, or its user, sets for the host's build, and that
 /// would bend the guest's: flags of another target, clippy as the compiler, profiles.
@@ -70,9 +77,9 @@ pub(crate) fn build(workspace: &Path, package: &str, target_dir: &Path) -> Resul
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        let reason = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
-            "the state machine {package} did not compile for {TARGET}: see below"
+            "the state machine {package} did not compile for {TARGET}:\n{reason}"
         ));
     }
     let file = format!("release/{}.wasm", package.replace('-', "_"));
@@ -88,34 +95,32 @@ pub(crate) fn build(workspace: &Path, package: &str, target_dir: &Path) -> Resul
 /// A compiler for the guest.
 struct Toolchain {
     rustc: OsString,
-    /// Debian's compiler comes with the source of the standard library instead of a build of it.
-    /// It has no linker for WebAssembly, but the host's toolchain does.
+    /// Debian's compiler comes with the source of the standard library instead of a build of it,
+    /// and without a linker for WebAssembly.
     build_std_with_linker: Option<PathBuf>,
 }
 
 impl Toolchain {
     fn find() -> Result<Self, String> {
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let sysroot = sysroot(&rustc);
-        if let Some(sysroot) = &sysroot
-            && sysroot
-                .join("lib/rustlib")
-                .join(TARGET)
-                .join("lib")
-                .is_dir()
-        {
+        let libraries = PathBuf::from(print(&rustc, "sysroot")?).join("lib/rustlib");
+        if libraries.join(TARGET).join("lib").is_dir() {
             return Ok(Self {
                 rustc,
                 build_std_with_linker: None,
             });
         }
-        let linker = sysroot.map(|sysroot| {
-            let host = print(&rustc, "host-tuple").unwrap_or_default();
-            sysroot.join("lib/rustlib").join(host).join("bin/rust-lld")
-        });
-        let library = |sysroot: PathBuf| sysroot.join("lib/rustlib/src/rust/library/Cargo.lock");
-        match (linker, self::sysroot(DEBIAN_RUSTC.as_ref()).map(library)) {
-            (Some(linker), Some(library)) if linker.is_file() && library.is_file() => Ok(Self {
+        let host = print(&rustc, "host-tuple")?;
+        let linkers = [
+            libraries.join(host).join("bin/rust-lld"),
+            DEBIAN_LINKER.into(),
+        ];
+        let linker = linkers.into_iter().find(|path| path.is_file());
+        let debian = [DEBIAN_RUSTC, DEBIAN_LIBRARY]
+            .iter()
+            .all(|path| Path::new(path).is_file());
+        match linker {
+            Some(linker) if debian => Ok(Self {
                 rustc: DEBIAN_RUSTC.into(),
                 build_std_with_linker: Some(linker),
             }),
@@ -146,15 +151,17 @@ impl Toolchain {
     }
 }
 
-fn sysroot(rustc: &OsStr) -> Option<PathBuf> {
-    print(rustc, "sysroot").map(PathBuf::from)
-}
-
-/// What the compiler prints about itself.
-fn print(rustc: &OsStr, what: &str) -> Option<String> {
-    let output = Command::new(rustc).args(["--print", what]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim_end().to_owned())
+/// What the compiler says of itself.
+fn print(rustc: &OsStr, what: &str) -> Result<String, String> {
+    let cannot =
+        |reason: &dyn Display| format!("cannot ask {} for its {what}: {reason}", rustc.display());
+    let output = Command::new(rustc).args(["--print", what]).output();
+    let output = output.map_err(|error| cannot(&error))?;
+    if !output.status.success() {
+        return Err(cannot(&String::from_utf8_lossy(&output.stderr)));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|error| cannot(&error))?;
+    Ok(text.trim_end().to_owned())
 }
 
 fn cargo_home() -> Option<PathBuf> {
