@@ -4,6 +4,9 @@
 mod bundled;
 mod cache;
 mod faults;
+mod faulty;
+#[path = "../../build/guest.rs"]
+mod guest_build;
 mod instances;
 mod kit;
 mod refusals;

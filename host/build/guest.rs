@@ -1,0 +1,182 @@
+//! Builds a guest package of this workspace into a component. Used by the build script and, for the
+//! guests that only tests need, by tests.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Where Debian's package rustc-web puts its compiler.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// Where Debian's package rust-web-src puts the source of the standard library.
+const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
+
+/// Where Debian's package rust-web-llvm puts its linker, for machines without rustup's.
+const DEBIAN_LINKER: &str = "/usr/bin/rust-lld";
+
+/// Prefixes of the variables that the outer cargo, or its user, sets for the host's build, and that
+/// would bend the guest's: flags of another target, clippy as the compiler, profiles.
+const OUTER_VARIABLES: [&str; 7] = [
+    "CARGO_BUILD_",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_PROFILE_",
+    "CARGO_TARGET_",
+    "CARGO_UNSTABLE_",
+    "RUSTC",
+    "RUSTFLAGS",
+];
+
+/// Fast code without unwinding, and with function names for the backtraces of traps.
+const PROFILE: [(&str, &str); 6] = [
+    ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "3"),
+    ("CARGO_PROFILE_RELEASE_LTO", "true"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
+    ("CARGO_PROFILE_RELEASE_PANIC", "abort"),
+    ("CARGO_PROFILE_RELEASE_DEBUG", "false"),
+    ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
+];
+
+/// Compiles the library of `package` in a target folder of its own, whose lock the outer cargo does
+/// not hold, and makes a component of it.
+pub(crate) fn build(workspace: &Path, package: &str, target_dir: &Path) -> Result<Vec<u8>, String> {
+    let toolchain = Toolchain::find()?;
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if OUTER_VARIABLES
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+        .current_dir(workspace)
+        // `rustc` and not `build`: link-time optimisation needs the cdylib to be built alone.
+        .args([
+            "rustc",
+            "--locked",
+            "--release",
+            "--package",
+            package,
+            "--lib",
+        ])
+        .args(["--crate-type", "cdylib", "--target", TARGET, "--target-dir"])
+        .arg(target_dir)
+        .envs(PROFILE)
+        // Empty means none, also where a configuration file names one.
+        .envs([("RUSTC_WRAPPER", ""), ("RUSTC_WORKSPACE_WRAPPER", "")]);
+    toolchain.configure(&mut cargo, workspace);
+
+    let output = cargo
+        .output()
+        .map_err(|error| format!("cannot run cargo: {error}"))?;
+    if !output.status.success() {
+        let reason = String::from_utf8_lossy(&output.stderr);
+        return Err(format!(
+            "the state machine {package} did not compile for {TARGET}:\n{reason}"
+        ));
+    }
+    let file = format!("release/{}.wasm", package.replace('-', "_"));
+    let module = target_dir.join(TARGET).join(file);
+    let module = fs::read(&module).map_err(|error| cannot("read", &module, error))?;
+    wit_component::ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(|encoder| encoder.encode())
+        .map_err(|error| format!("the state machine {package} is no component: {error:#}"))
+}
+
+/// A compiler for the guest.
+struct Toolchain {
+    rustc: OsString,
+    /// Debian's compiler comes with the source of the standard library instead of a build of it,
+    /// and without a linker for WebAssembly.
+    build_std_with_linker: Option<PathBuf>,
+}
+
+impl Toolchain {
+    fn find() -> Result<Self, String> {
+        let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let libraries = PathBuf::from(print(&rustc, "sysroot")?).join("lib/rustlib");
+        if libraries.join(TARGET).join("lib").is_dir() {
+            return Ok(Self {
+                rustc,
+                build_std_with_linker: None,
+            });
+        }
+        let host = print(&rustc, "host-tuple")?;
+        let linkers = [
+            libraries.join(host).join("bin/rust-lld"),
+            DEBIAN_LINKER.into(),
+        ];
+        let linker = linkers.into_iter().find(|path| path.is_file());
+        let debian = [DEBIAN_RUSTC, DEBIAN_LIBRARY]
+            .iter()
+            .all(|path| Path::new(path).is_file());
+        match linker {
+            Some(linker) if debian => Ok(Self {
+                rustc: DEBIAN_RUSTC.into(),
+                build_std_with_linker: Some(linker),
+            }),
+            _ => Err(format!(
+                "state machines need the Rust target {TARGET}, which is not installed: run \
+                 hack/setup.sh, or `rustup target add {TARGET}`"
+            )),
+        }
+    }
+
+    fn configure(&self, cargo: &mut Command, workspace: &Path) {
+        // Without a builder's folders in its panic messages, the same source gives the same module
+        // id wherever it is built.
+        let mut flags = vec![remap(workspace, "rkv")];
+        if let Some(home) = cargo_home() {
+            flags.push(remap(&home, "cargo"));
+        }
+        if let Some(linker) = &self.build_std_with_linker {
+            let mut flag = OsString::from("-Clinker=");
+            flag.push(linker);
+            flags.push(flag);
+            cargo
+                .arg("-Zbuild-std=std,panic_abort")
+                .env("RUSTC_BOOTSTRAP", "1");
+        }
+        cargo.env("RUSTC", &self.rustc);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()));
+    }
+}
+
+/// What the compiler says of itself.
+fn print(rustc: &OsStr, what: &str) -> Result<String, String> {
+    let cannot =
+        |reason: &dyn Display| format!("cannot ask {} for its {what}: {reason}", rustc.display());
+    let output = Command::new(rustc).args(["--print", what]).output();
+    let output = output.map_err(|error| cannot(&error))?;
+    if !output.status.success() {
+        return Err(cannot(&String::from_utf8_lossy(&output.stderr)));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|error| cannot(&error))?;
+    Ok(text.trim_end().to_owned())
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let named = env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| Some(env::home_dir()?.join(".cargo")))
+}
+
+fn remap(from: &Path, to: &str) -> OsString {
+    let mut flag = OsString::from("--remap-path-prefix=");
+    flag.push(from);
+    flag.push("=/");
+    flag.push(to);
+    flag
+}
+
+pub(crate) fn cannot(action: &str, path: &Path, error: std::io::Error) -> String {
+    format!("cannot {action} {}: {error}", path.display())
+}
