@@ -11,14 +11,13 @@ use bytes::Bytes;
 use openraft::EntryPayload;
 use sha2::{Digest, Sha256};
 
-use super::host_state::{ActiveModule, HostState};
-use super::section::CHUNK_BYTES;
+use super::host_state::HostState;
 use crate::storage::{Database, LogStore, ModuleStore, SnapshotStore};
 use crate::types::{
-    Activation, ClusterId, Description, Entry, Failure, Limits, LogIndex, ModuleId, Proposal,
-    Reply, StoredMembership, TrapKind,
+    ClusterId, Entry, Failure, Limits, LogIndex, ModuleId, Proposal, Reply, StoredMembership,
+    TrapKind,
 };
-use crate::wasm::{ApplyEntry, Context, Engine, Fault, Instance, ModuleError, Snapshot};
+use crate::wasm::{ApplyEntry, Context, Engine, Fault, Instance, ModuleError};
 
 /// Why this node cannot go on applying. Never part of replicated state.
 #[derive(Debug, thiserror::Error)]

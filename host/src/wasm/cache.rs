@@ -126,6 +126,10 @@ fn read_entry(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes beside the entry and renames, so that no reader meets half of one. Nothing is synced:
 /// after a power cut the checksum tells a torn entry, and it is compiled again.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a lost or torn entry is compiled again"
+)]
 fn write_entry(path: &Path, code: &[u8]) -> io::Result<()> {
     // Two threads may load the same module at once.
     static WRITES: AtomicU64 = AtomicU64::new(0);

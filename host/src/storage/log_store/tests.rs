@@ -5,9 +5,12 @@ use openraft::entry::RaftEntry;
 use openraft::storage::RaftLogStorageExt;
 use openraft::type_config::TypeConfigExt;
 
+use super::super::log_reader::read_consistent;
 use super::super::test_backend::TestBackend;
 use super::*;
 use crate::types::Proposal;
+
+mod purge;
 
 /// Payload of the entries of these tests, in bytes.
 const PAYLOAD: usize = 36;
@@ -278,6 +281,26 @@ async fn reads_cross_from_disk_to_memory_and_are_bounded() {
     assert_eq!(streamed, entries(1, 2..19));
 }
 
+/// A truncation that is on disk before the read began would leave a hole between what the disk
+/// still has and what memory had.
+#[tokio::test]
+async fn a_read_that_a_truncation_overtakes_starts_again() {
+    let limits = LogLimits {
+        tail_bytes: 2 * WEIGHT,
+        ..LogLimits::DEFAULT
+    };
+    let mut log = open_with(&TestBackend::default(), limits);
+    log.blocking_append(entries(1, 0..9)).await.unwrap();
+    log.save_vote(&vote(1)).await.unwrap();
+    let take = || log.inner.tail.lock().slice(0, 9);
+    let stale = take();
+    assert_eq!((stale.disk.clone(), stale.recent.len()), (0..7, 2));
+    let mut writing = log.clone();
+    writing.truncate_after(Some(id(1, 4))).await.unwrap();
+    let (stored, slice) = read_consistent(&log.inner, stale, take, u64::MAX).unwrap();
+    assert_eq!((stored, slice.recent), (entries(1, 0..5), Vec::new()));
+}
+
 #[tokio::test]
 async fn an_entry_larger_than_a_read_is_read_alone() {
     let limits = LogLimits {
@@ -299,86 +322,6 @@ async fn an_entry_larger_than_a_read_is_read_alone() {
             entries(1, 1..2)
         );
     }
-}
-
-#[tokio::test]
-async fn the_floor_holds_a_purge_back_until_it_is_raised() {
-    let backend = TestBackend::default();
-    let mut log = open(&backend);
-    log.set_purge_floor(PurgeFloor::Nothing).unwrap();
-    log.blocking_append(entries(1, 0..10)).await.unwrap();
-    log.purge(id(1, 8)).await.unwrap();
-    assert_eq!(
-        purged_and_last(&mut log).await,
-        (Some(id(1, 8)), Some(id(1, 9)))
-    );
-    assert_eq!(ids(&mut log).await.len(), 10, "nothing may go yet");
-
-    log.set_purge_floor(PurgeFloor::Upto(id(1, 4))).unwrap();
-    assert_eq!(ids(&mut log).await[0], id(1, 5));
-    log.close().unwrap();
-    drop(log);
-    let mut log = open(&backend);
-    assert_eq!(
-        purged_and_last(&mut log).await,
-        (Some(id(1, 4)), Some(id(1, 9)))
-    );
-    assert_eq!(
-        ids(&mut log).await,
-        (5..10).map(|index| id(1, index)).collect::<Vec<_>>()
-    );
-
-    log.set_purge_floor(PurgeFloor::Upto(id(1, 9))).unwrap();
-    assert_eq!(
-        ids(&mut log).await.len(),
-        5,
-        "never beyond what openraft asked for"
-    );
-}
-
-/// The leader's snapshot is ahead of the log: whatever the floor, the old entries would be cut off
-/// from the next one by a hole.
-#[tokio::test]
-async fn a_purge_beyond_the_end_empties_the_log_whatever_the_floor() {
-    let backend = TestBackend::default();
-    let mut log = open(&backend);
-    log.set_purge_floor(PurgeFloor::Nothing).unwrap();
-    log.blocking_append(entries(1, 0..3000)).await.unwrap();
-    log.purge(id(2, 5000)).await.unwrap();
-    log.blocking_append(entries(2, 5001..5003)).await.unwrap();
-    log.close().unwrap();
-    drop(log);
-
-    // Closed in the middle of deleting 3000 entries, which counts for nothing.
-    let mut log = open(&backend);
-    assert_eq!(
-        purged_and_last(&mut log).await,
-        (Some(id(2, 5000)), Some(id(2, 5002)))
-    );
-    assert_eq!(ids(&mut log).await, [id(2, 5001), id(2, 5002)]);
-    assert_eq!(log.bytes_after(None).unwrap(), 2 * WEIGHT);
-}
-
-#[tokio::test]
-async fn an_interrupted_purge_is_finished_after_a_restart() {
-    let backend = TestBackend::default();
-    let mut log = open(&backend);
-    log.blocking_append(entries(1, 0..5000)).await.unwrap();
-    log.purge(id(1, 4998)).await.unwrap();
-    log.close().unwrap();
-    drop(log);
-
-    let log = open(&backend);
-    let database = log.inner.database.clone();
-    let stored = || {
-        let transaction = database.begin_read().unwrap();
-        let table = transaction.open_table(LOG).unwrap();
-        redb::ReadableTableMetadata::len(&table).unwrap()
-    };
-    while stored() > 1 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(stored(), 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,14 @@
+//! What a cluster does when nodes come and go, crash, lose their disks or fill them.
+
+mod crash;
+mod damage;
+mod data_dirs;
+mod full_disk;
+mod join;
+mod quorum;
+mod removal;
+mod restart;
+mod shutdown;
+mod snapshots;
+mod start;
+mod wiped;

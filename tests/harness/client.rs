@@ -1,0 +1,255 @@
+//! A client of one node.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{Method, redirect};
+
+use crate::answer::Answer;
+use crate::views::{ClusterStats, Server, Stats};
+
+/// How long one request may take. Above every time-out of the server, which must answer first.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many redirects are followed: more means that nodes point at each other.
+const MAX_REDIRECTS: usize = 5;
+
+/// A request that got no response.
+#[derive(Debug, thiserror::Error)]
+#[error("{request}: no answer: {source}")]
+pub struct Unreachable {
+    /// Method and URL.
+    request: String,
+    /// Whether the node never saw the request: there was no connection. Otherwise its fate is
+    /// unknown.
+    pub before_sending: bool,
+    source: reqwest::Error,
+}
+
+/// Sends requests to one node. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// The path of a key, every byte that is not a letter or a digit percent-encoded.
+pub fn key_path(key: &str) -> String {
+    format!("/keys/{}", utf8_percent_encode(key, NON_ALPHANUMERIC))
+}
+
+impl Client {
+    /// A client of the node whose HTTP address this is.
+    ///
+    /// # Panics
+    ///
+    /// When the system lacks what any client needs.
+    pub fn new(address: SocketAddr) -> Self {
+        let http = reqwest::Client::builder()
+            .redirect(redirect::Policy::none())
+            .timeout(REQUEST_TIMEOUT)
+            // A kept connection breaks when its node is killed, and belongs to the runtime of the
+            // test that opened it. Without one, "no connection" means that nothing was sent.
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build()
+            .expect("a client without TLS needs nothing that can be missing");
+        Self {
+            http,
+            base: format!("http://{address}"),
+        }
+    }
+
+    /// A client of another node that shares this one's set-up.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self {
+            http: self.http.clone(),
+            base: format!("http://{address}"),
+        }
+    }
+
+    /// Sends one request and follows nothing. `path` begins with a slash and may have a query.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`] when there was no response.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Unreachable> {
+        self.exchange(method, format!("{}{path}", self.base), body.into())
+            .await
+    }
+
+    /// Like [`Self::try_send`], and goes where a redirect points to.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`] when one of the nodes gave no response.
+    ///
+    /// # Panics
+    ///
+    /// When a redirect has no target.
+    pub async fn try_follow(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Unreachable> {
+        let body = body.into();
+        let mut answer = self.try_send(method.clone(), path, body.clone()).await?;
+        for _ in 0..MAX_REDIRECTS {
+            if answer.status != 307 {
+                break;
+            }
+            let target = answer.location().to_owned();
+            answer = self.exchange(method.clone(), target, body.clone()).await?;
+        }
+        Ok(answer)
+    }
+
+    /// [`Self::try_send`] to a node that must answer.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.try_send(method, path, body)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// [`Self::try_follow`] to nodes that must answer.
+    ///
+    /// # Panics
+    ///
+    /// When one does not.
+    pub async fn follow(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.try_follow(method, path, body)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// `GET`, one hop.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, "").await
+    }
+
+    /// `POST`, one hop.
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.send(Method::POST, path, body).await
+    }
+
+    /// `DELETE`, one hop.
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, "").await
+    }
+
+    /// Writes a key through the leader, which must accept it.
+    pub async fn put(&self, key: &str, value: impl Into<Bytes>) {
+        self.follow(Method::POST, &key_path(key), value)
+            .await
+            .expect(200);
+    }
+
+    /// Removes a key through the leader, which must accept it.
+    pub async fn remove(&self, key: &str) {
+        self.follow(Method::DELETE, &key_path(key), "")
+            .await
+            .expect(200);
+    }
+
+    /// Reads a key linearizably.
+    pub async fn value(&self, key: &str) -> Option<Bytes> {
+        found(self.get(&key_path(key)).await)
+    }
+
+    /// Reads a key from this node's state as it is.
+    pub async fn stale_value(&self, key: &str) -> Option<Bytes> {
+        found(
+            self.get(&format!("{}?consistency=stale", key_path(key)))
+                .await,
+        )
+    }
+
+    /// All keys, linearizably.
+    pub async fn keys(&self) -> Vec<String> {
+        self.get("/keys").await.expect(200).json()
+    }
+
+    /// All keys of this node's state as it is.
+    pub async fn stale_keys(&self) -> Vec<String> {
+        self.get("/keys?consistency=stale").await.expect(200).json()
+    }
+
+    /// `GET /servers`.
+    pub async fn servers(&self) -> Vec<Server> {
+        self.get("/servers").await.expect(200).json()
+    }
+
+    /// `GET /stats`.
+    pub async fn stats(&self) -> Stats {
+        self.get("/stats").await.expect(200).json()
+    }
+
+    /// `GET /stats?scope=cluster`.
+    pub async fn cluster_stats(&self) -> ClusterStats {
+        self.get("/stats?scope=cluster").await.expect(200).json()
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        url: String,
+        body: Bytes,
+    ) -> Result<Answer, Unreachable> {
+        let request = format!("{method} {url}");
+        let failed = |source: reqwest::Error| Unreachable {
+            request: request.clone(),
+            before_sending: source.is_connect(),
+            source,
+        };
+        let sent = self.http.request(method, url).body(body).send().await;
+        let response = sent.map_err(failed)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.map_err(failed)?;
+        Ok(Answer {
+            request,
+            status,
+            headers,
+            body,
+        })
+    }
+}
+
+fn found(answer: Answer) -> Option<Bytes> {
+    if answer.status == 404 {
+        answer.problem(404);
+        return None;
+    }
+    Some(answer.expect(200).body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Loopback;
+
+    #[test]
+    fn a_key_is_one_segment_whatever_is_in_it() {
+        assert_eq!(key_path("a/b ?é"), "/keys/a%2Fb%20%3F%C3%A9");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_down_was_sent_nothing() {
+        let nobody = Loopback::random().free().expect("a port");
+        let failed = Client::new(nobody)
+            .try_send(Method::GET, "/health", "")
+            .await;
+        assert!(failed.expect_err("nobody listens").before_sending);
+    }
+}

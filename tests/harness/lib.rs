@@ -1,0 +1,39 @@
+//! The harness of the black-box tests: real `rkvd` processes, driven over HTTP.
+//!
+//! - [`Cluster`] starts nodes on a loopback address and a temporary folder of its own, and ends
+//!   every process that it started.
+//! - [`NodeProcess`] is one node: started, killed, terminated and restarted with the same addresses
+//!   and data directory.
+//! - [`Client`] sends one request and hands back the [`Answer`]; following a redirect is explicit,
+//!   so that tests see who answered what.
+//! - [`Connection`] speaks HTTP byte by byte, for what a well-behaved client never sends.
+//! - [`Workload`] writes in the background and knows of each write whether it was acknowledged;
+//!   [`History::verify`] holds the cluster to that.
+//! - [`wait::until`] is the only way to wait: for a condition, with a deadline and a message.
+//!
+//! Nothing here shares a type with the server: the forms in [`views`] are what the documentation
+//! promises, so a field that is renamed by accident fails a test.
+
+mod answer;
+mod binary;
+mod client;
+mod cluster;
+mod connection;
+mod history;
+mod loopback;
+mod node;
+mod process;
+mod report;
+pub mod views;
+pub mod wait;
+mod workload;
+
+pub use answer::Answer;
+pub use client::{Client, Unreachable, key_path};
+pub use cluster::Cluster;
+pub use connection::{Connection, Ended};
+pub use history::{Fate, History, Write};
+pub use loopback::Loopback;
+pub use node::{NodeProcess, NodeSpec};
+pub use process::{Exit, Process};
+pub use workload::Workload;
