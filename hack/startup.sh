@@ -43,14 +43,15 @@ start() {
 
 is_alive() { kill -0 "${pids[$1]}" 2>/dev/null; }
 
-# Whether a node is healthy and a voter of a cluster that has a leader, or has ended.
+# Whether a node is a healthy voter and serves, or has ended. A linearizable read needs a leader, a
+# quorum and a state machine, whether the key is there or not.
 is_settled() {
-    local id=$1 url stats
+    local id=$1 url
     url=http://$(http_addr "$id")
     is_alive "$id" || return 0
     curl -fs -m 2 "$url/health" >/dev/null || return
-    stats=$(curl -fs -m 2 "$url/stats") || return
-    [[ $stats =~ \"voters\":\[([0-9]+,)*${id}[],] && $stats =~ \"leader\":[0-9] ]]
+    [[ $(curl -fs -m 2 "$url/stats") =~ \"voters\":\[([0-9]+,)*${id}[],] ]] || return
+    [[ $(curl -s -m 2 -o /dev/null -w '%{http_code}' "$url/keys/hello") == @(200|404) ]]
 }
 
 wait_for() {

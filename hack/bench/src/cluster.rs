@@ -41,7 +41,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `size` nodes with `flags`, and waits until all are voters.
+    /// Starts `size` nodes with `flags`, and waits until all are voters and serve.
     pub(crate) async fn start(launch: &Launch, size: u64, flags: &[String]) -> Result<Self> {
         let dir = launch.temp_dir()?;
         let mut cluster = Self {
@@ -51,8 +51,11 @@ impl Cluster {
         for id in 1..=size {
             let spec = cluster.spec(id, launch, flags)?;
             cluster.nodes.push(Node::start(spec).await?);
-            let what = format!("nodes 1 to {id} are voters");
+            let what = format!("nodes 1 to {id} are voters and serve");
             wait::until(&what, SETTLE, async || {
+                for node in &cluster.nodes {
+                    node.check_serving().await?;
+                }
                 let voters = cluster.nodes[0].stats().await?.voters;
                 Ok((voters.len() as u64 == id).then_some(()))
             })

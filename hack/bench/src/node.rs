@@ -141,6 +141,17 @@ impl Node {
         serde_json::from_slice(&response.body).context("GET /stats is not as expected")
     }
 
+    /// An error unless the node has a leader and a state machine: a linearizable read needs both.
+    pub(crate) async fn check_serving(&self) -> Result<()> {
+        let response = self.get("/keys/bench").await?;
+        ensure!(
+            matches!(response.status, 200 | 404),
+            "a read answered {}",
+            response.summary()
+        );
+        Ok(())
+    }
+
     /// SIGKILL, which nothing can be prepared for. Returns once the process is gone.
     pub(crate) fn kill(&mut self) -> Result<()> {
         if let Some(mut process) = self.process.take() {

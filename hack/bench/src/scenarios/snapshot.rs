@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::load;
 use crate::cli::SnapshotArgs;
@@ -17,8 +18,11 @@ use crate::table::{Table, millis, verdict};
 const VALUE_BYTES: usize = 10 << 10;
 /// Values in one request: half a megabyte of JSON, far from the body limit.
 const BATCH: u64 = 50;
-/// The paced writer's rate.
+/// The rate of all writers together.
 const WRITES_PER_SECOND: u32 = 200;
+/// Writers that take turns, each on its own connection. One alone would fall behind its pace for
+/// good once writes take 5 ms, and the figures would tell of its queue rather than of the node.
+const WRITERS: u32 = 8;
 /// Interval of looking at the node's figures: the precision of the snapshot's begin and end.
 const LOOK: Duration = Duration::from_millis(20);
 /// A snapshot that has not come or gone by then failed.
@@ -26,9 +30,10 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// Writes may wait this long while a snapshot is taken.
 const BAR: Duration = Duration::from_millis(100);
 
-/// A write of the paced writer.
+/// A write of a paced writer.
 struct Write {
     due: Instant,
+    /// From when it was due to its acknowledgement: what a client feels.
     took: Duration,
 }
 
@@ -82,15 +87,19 @@ pub(crate) async fn snapshot(
 
     let (stop, stopped) = watch::channel(false);
     let begin = Instant::now();
-    let writer = write_at_pace(leader.connect().await?, stopped);
-    let watcher = async {
-        let snapshot = watch_snapshot(leader, threshold, taken).await;
-        // The writer may have ended already, for an error of its own.
-        let _ = stop.send(true);
-        snapshot
+    let mut writers = write_from(leader, &stopped).await?;
+    let snapshot = tokio::select! {
+        snapshot = watch_snapshot(leader, threshold, taken) => snapshot?,
+        Some(ended) = writers.join_next() => {
+            ended??;
+            bail!("a paced writer ended before the snapshot");
+        }
     };
-    let (writes, snapshot) = tokio::join!(writer, watcher);
-    let (writes, snapshot) = (writes?, snapshot?);
+    stop.send(true).context("all writers have ended")?;
+    let mut writes = Vec::new();
+    while let Some(writer) = writers.join_next().await {
+        writes.append(&mut writer??);
+    }
     let before = Phase {
         begin,
         end: snapshot.begin,
@@ -103,7 +112,7 @@ pub(crate) async fn snapshot(
             batches * BATCH * VALUE_BYTES as u64 / 1_000_000,
             memory / 1_000_000
         ),
-        &["writer", "duration", "p50", "p99", "longest pause"],
+        &["writers", "duration", "p50", "p99", "longest pause"],
     );
     table.row(&before.cells("before the snapshot", &writes));
     table.row(&snapshot.cells("during it", &writes));
@@ -162,30 +171,54 @@ async fn watch_snapshot(node: &Node, threshold: u64, taken: Option<u64>) -> Resu
     }
 }
 
-/// Writes at a steady pace until `stopped`. A write that had to wait for the one before counts from
+/// Starts the writers, one after the other within a turn.
+async fn write_from(
+    node: &Node,
+    stopped: &watch::Receiver<bool>,
+) -> Result<JoinSet<Result<Vec<Write>>>> {
+    let pause = Duration::from_secs(1) / WRITES_PER_SECOND;
+    let begin = Instant::now();
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let connection = node.connect().await?;
+        let first = begin + pause * writer;
+        writers.spawn(write_at_pace(
+            connection,
+            writer,
+            first,
+            pause * WRITERS,
+            stopped.clone(),
+        ));
+    }
+    Ok(writers)
+}
+
+/// Writes every `interval` until `stopped`. A write that had to wait for the one before counts from
 /// when it was due, so that a pause is felt by all that it delayed.
 async fn write_at_pace(
     mut connection: Connection,
+    writer: u32,
+    first: Instant,
+    interval: Duration,
     stopped: watch::Receiver<bool>,
 ) -> Result<Vec<Write>> {
     let mut writes = Vec::new();
-    let mut next = Instant::now();
+    let mut next = first;
     for count in 0.. {
+        let late = Instant::now() > next;
+        tokio::time::sleep_until(next.into()).await;
         if *stopped.borrow() {
             break;
         }
-        let late = Instant::now() > next;
-        tokio::time::sleep_until(next.into()).await;
         // The timer wakes up to 1 ms late, which is not the node's fault.
         let due = if late { next } else { Instant::now() };
-        load::put(&mut connection, 0, count)
-            .await
-            .context("the paced writer failed")?;
+        let put = load::put(&mut connection, writer as usize, count).await;
+        put.context("a paced writer failed")?;
         writes.push(Write {
             due,
             took: due.elapsed(),
         });
-        next += Duration::from_secs(1) / WRITES_PER_SECOND;
+        next += interval;
     }
     Ok(writes)
 }
