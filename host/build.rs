@@ -4,10 +4,10 @@
 //! `RKV_BUNDLED_FSM` names a component to bundle instead, relative to the workspace.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -15,6 +15,12 @@ const OVERRIDE: &str = "RKV_BUNDLED_FSM";
 
 /// Where Debian's package rustc-web puts its compiler.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// Where Debian's package rust-web-src puts the source of the standard library.
+const DEBIAN_LIBRARY: &str = "/usr/lib/rustlib/src/rust/library/Cargo.lock";
+
+/// Where Debian's package rust-web-llvm puts its linker, for machines without rustup's.
+const DEBIAN_LINKER: &str = "/usr/bin/rust-lld";
 
 /// How every component starts. A core module has another version behind the same magic.
 const COMPONENT_MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -53,15 +59,12 @@ const PROFILE: [(&str, &str); 6] = [
     ("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
 ];
 
-fn main() -> ExitCode {
+fn main() {
     println!("cargo::rerun-if-env-changed={OVERRIDE}");
-    match bundle() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            for line in message.lines() {
-                println!("cargo::error={line}");
-            }
-            ExitCode::FAILURE
+    if let Err(message) = bundle() {
+        // Fails the build without the listing of this script's output that an exit code brings.
+        for line in message.lines() {
+            println!("cargo::error={line}");
         }
     }
 }
@@ -138,9 +141,9 @@ fn build_guest(workspace: &Path, target_dir: &Path) -> Result<Vec<u8>, String> {
         .output()
         .map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        let reason = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
-            "the bundled state machine (package rkv-kv) did not compile for {TARGET}: see below"
+            "the bundled state machine (package rkv-kv) did not compile for {TARGET}:\n{reason}"
         ));
     }
     let module = target_dir.join(TARGET).join("release/rkv_kv.wasm");
@@ -158,34 +161,32 @@ fn wrap(module: &[u8]) -> Result<Vec<u8>, String> {
 /// A compiler for the guest.
 struct Toolchain {
     rustc: OsString,
-    /// Debian's compiler comes with the source of the standard library instead of a build of it.
-    /// It has no linker for WebAssembly, but the host's toolchain does.
+    /// Debian's compiler comes with the source of the standard library instead of a build of it,
+    /// and without a linker for WebAssembly.
     build_std_with_linker: Option<PathBuf>,
 }
 
 impl Toolchain {
     fn find() -> Result<Self, String> {
         let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let sysroot = sysroot(&rustc);
-        if let Some(sysroot) = &sysroot
-            && sysroot
-                .join("lib/rustlib")
-                .join(TARGET)
-                .join("lib")
-                .is_dir()
-        {
+        let libraries = sysroot(&rustc)?.join("lib/rustlib");
+        if libraries.join(TARGET).join("lib").is_dir() {
             return Ok(Self {
                 rustc,
                 build_std_with_linker: None,
             });
         }
-        let linker = sysroot.map(|sysroot| {
-            let host = env::var_os("HOST").unwrap_or_default();
-            sysroot.join("lib/rustlib").join(host).join("bin/rust-lld")
-        });
-        let library = |sysroot: PathBuf| sysroot.join("lib/rustlib/src/rust/library/Cargo.lock");
-        match (linker, self::sysroot(DEBIAN_RUSTC.as_ref()).map(library)) {
-            (Some(linker), Some(library)) if linker.is_file() && library.is_file() => Ok(Self {
+        let host = env::var_os("HOST").unwrap_or_default();
+        let linkers = [
+            libraries.join(host).join("bin/rust-lld"),
+            DEBIAN_LINKER.into(),
+        ];
+        let linker = linkers.into_iter().find(|path| path.is_file());
+        let debian = [DEBIAN_RUSTC, DEBIAN_LIBRARY]
+            .iter()
+            .all(|path| Path::new(path).is_file());
+        match linker {
+            Some(linker) if debian => Ok(Self {
                 rustc: DEBIAN_RUSTC.into(),
                 build_std_with_linker: Some(linker),
             }),
@@ -217,16 +218,16 @@ impl Toolchain {
     }
 }
 
-fn sysroot(rustc: &std::ffi::OsStr) -> Option<PathBuf> {
-    let output = Command::new(rustc)
-        .args(["--print", "sysroot"])
-        .output()
-        .ok()?;
-    let path = String::from_utf8(output.stdout).ok()?;
-    output
-        .status
-        .success()
-        .then(|| PathBuf::from(path.trim_end()))
+fn sysroot(rustc: &OsStr) -> Result<PathBuf, String> {
+    let cannot =
+        |reason: String| format!("cannot ask {} for its sysroot: {reason}", rustc.display());
+    let output = Command::new(rustc).args(["--print", "sysroot"]).output();
+    let output = output.map_err(|error| cannot(error.to_string()))?;
+    if !output.status.success() {
+        return Err(cannot(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    let path = String::from_utf8(output.stdout).map_err(|error| cannot(error.to_string()))?;
+    Ok(path.trim_end().into())
 }
 
 fn cargo_home() -> Option<PathBuf> {

@@ -7,13 +7,15 @@ use std::io;
 
 use futures::{Stream, TryStreamExt};
 use openraft::entry::RaftEntry;
-use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
+use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::alias::SnapshotOf;
 use openraft::{OptionalSend, RaftSnapshotBuilder};
 use rkv_host::storage::{DataDir, Database, LogLimits, LogStore};
 use rkv_host::types::{LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
 
 type SuiteError = openraft::StorageError<TypeConfig>;
+type Snapshot = SnapshotOf<TypeConfig, ()>;
 
 /// Remembers what was applied last. A snapshot of it is its meta.
 #[derive(Debug, Default, Clone)]
@@ -25,18 +27,13 @@ struct LastApplied {
 impl RaftSnapshotBuilder<TypeConfig> for LastApplied {
     type SnapshotData = ();
 
-    async fn build_snapshot(
-        &mut self,
-    ) -> Result<Snapshot<TypeConfigLeader, u64, Node, ()>, io::Error> {
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         Ok(Snapshot {
             meta: self.meta.clone(),
             snapshot: (),
         })
     }
 }
-
-type TypeConfigLeader = openraft::type_config::alias::CommittedLeaderIdOf<TypeConfig>;
-type Node = rkv_host::types::NodeInfo;
 
 impl RaftStateMachine<TypeConfig> for LastApplied {
     type SnapshotData = ();
@@ -73,9 +70,7 @@ impl RaftStateMachine<TypeConfig> for LastApplied {
         Ok(())
     }
 
-    async fn get_current_snapshot(
-        &mut self,
-    ) -> Result<Option<Snapshot<TypeConfigLeader, u64, Node, ()>>, io::Error> {
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         Ok(self
             .snapshot
             .clone()

@@ -4,6 +4,7 @@
 //! nothing and writes go on while it is read.
 
 mod format;
+mod key;
 mod kv;
 mod restore;
 mod snapshot;

@@ -84,7 +84,11 @@ impl Decoder {
             return Ok(0);
         };
         check_key(key).map_err(|failure| bad(failure.message))?;
-        if self.map.get_max().is_some_and(|(last, _)| **last >= *key) {
+        if self
+            .map
+            .get_max()
+            .is_some_and(|(last, _)| last.as_bytes() >= key)
+        {
             return Err(bad("its keys are out of order".to_owned()));
         }
         self.map.insert(key.into(), value.into());

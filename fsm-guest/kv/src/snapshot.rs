@@ -1,11 +1,11 @@
 //! A frozen map, written as records.
 
 use std::ops::Bound;
-use std::rc::Rc;
 
 use rkv_fsm::Records;
 
 use crate::format;
+use crate::key::{Key, Probe};
 use crate::kv::Map;
 
 /// The records of a snapshot of a map that no longer changes.
@@ -20,7 +20,7 @@ pub struct KvRecords {
 #[derive(Debug)]
 enum Next {
     Magic,
-    After(Rc<[u8]>),
+    After(Key),
     Nothing,
 }
 
@@ -41,11 +41,11 @@ impl Records for KvRecords {
                 out.extend(format::MAGIC);
                 Bound::Unbounded
             }
-            Next::After(key) => Bound::Excluded(&**key),
+            Next::After(key) => Bound::Excluded(Probe(key.as_bytes())),
             Next::Nothing => return,
         };
-        for (key, value) in self.map.range::<_, [u8]>((start, Bound::Unbounded)) {
-            format::put_record(out, key, value);
+        for (key, value) in self.map.range((start, Bound::Unbounded)) {
+            format::put_record(out, key.as_bytes(), value);
             if out.len() >= goal {
                 self.next = Next::After(key.clone());
                 return;

@@ -11,6 +11,7 @@ use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
+use crate::raft::{MembershipError, ProposeError};
 use crate::types::NodeId;
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
@@ -28,8 +29,8 @@ async fn add(
     let (id, addr) = (node_id(&id)?, raft_addr(query.as_deref())?);
     // A task of its own: a change that began goes on when its client hangs up.
     let consensus = Arc::clone(&api.consensus);
-    let added = tokio::spawn(async move { consensus.add_node(id, addr).await }).await;
-    finished(added)
+    let added = async move { consensus.add_node(id, addr).await };
+    finished(api.consensus.tasks().run("add-node", added).await)
 }
 
 async fn remove(
@@ -39,16 +40,14 @@ async fn remove(
 ) -> Result<StatusCode, Failed> {
     let (id, addr) = (node_id(&id)?, raft_addr(query.as_deref())?);
     let consensus = Arc::clone(&api.consensus);
-    let removed = tokio::spawn(async move { consensus.remove_node(id, &addr).await }).await;
-    finished(removed)
+    let removed = async move { consensus.remove_node(id, &addr).await };
+    finished(api.consensus.tasks().run("remove-node", removed).await)
 }
 
-fn finished(
-    outcome: Result<Result<(), crate::raft::MembershipError>, tokio::task::JoinError>,
-) -> Result<StatusCode, Failed> {
+fn finished(outcome: Option<Result<(), MembershipError>>) -> Result<StatusCode, Failed> {
     match outcome {
-        Ok(changed) => Ok(changed.map(|()| StatusCode::OK)?),
-        Err(error) => Err(crate::raft::ProposeError::Unknown(error.to_string()).into()),
+        Some(changed) => Ok(changed.map(|()| StatusCode::OK)?),
+        None => Err(ProposeError::Unknown("this node is shutting down".to_owned()).into()),
     }
 }
 

@@ -24,8 +24,11 @@ pub(crate) enum WriteOutcome {
 }
 
 /// An error as the client gets it: `application/problem+json`.
+#[derive(Debug)]
+pub(crate) struct Problem(Box<Document>);
+
 #[derive(Debug, Serialize)]
-pub(crate) struct Problem {
+struct Document {
     r#type: String,
     title: &'static str,
     status: u16,
@@ -51,7 +54,7 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self {
+        Self(Box::new(Document {
             r#type: format!("urn:rkv:problem:{code}"),
             title,
             status: status.as_u16(),
@@ -61,7 +64,7 @@ impl Problem {
             outcome: None,
             leader: None,
             limit: None,
-        }
+        }))
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -83,7 +86,7 @@ impl Problem {
             detail,
         )
         .outcome(WriteOutcome::NotApplied);
-        problem.limit = Some(limit);
+        problem.0.limit = Some(limit);
         problem
     }
 
@@ -96,7 +99,7 @@ impl Problem {
         )
         .retryable()
         .outcome(WriteOutcome::NotApplied);
-        problem.leader = Some(leader.http_addr.clone());
+        problem.0.leader = Some(leader.http_addr.clone());
         problem
     }
 
@@ -105,27 +108,28 @@ impl Problem {
     }
 
     fn retryable(mut self) -> Self {
-        self.retryable = true;
+        self.0.retryable = true;
         self
     }
 
     fn outcome(mut self, outcome: WriteOutcome) -> Self {
-        self.outcome = Some(outcome);
+        self.0.outcome = Some(outcome);
         self
     }
 
     /// The leader's HTTP address, if the client should go there.
     pub(crate) fn leader(&self) -> Option<&str> {
-        self.leader.as_deref()
+        self.0.leader.as_deref()
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let redirects = status.is_redirection();
-        let retry = self.retryable && !redirects;
-        let mut response = (status, Json(self)).into_response();
+        let retry = self.0.retryable && !redirects;
+        let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
@@ -151,13 +155,13 @@ impl From<ProposeError> for Problem {
             ProposeError::Overloaded { limit } => {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 let mut problem = Self::new(status, "overloaded", "Too much in flight", detail);
-                problem.limit = Some(limit as u64);
+                problem.0.limit = Some(limit as u64);
                 not_applied(problem.retryable())
             }
             ProposeError::Full { limit, .. } => {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 let mut problem = Self::new(status, "full", "The state machine is full", detail);
-                problem.limit = Some(limit);
+                problem.0.limit = Some(limit);
                 not_applied(problem)
             }
             ProposeError::Unknown(_) => {

@@ -37,11 +37,11 @@ pub(crate) async fn read_body(body: Body, what: &str, limit: usize) -> Result<By
 /// not be text.
 pub(crate) fn query_bytes(query: Option<&str>, name: &str) -> Option<Vec<u8>> {
     let pairs = query.unwrap_or_default().split('&');
-    let value = pairs.filter_map(|pair| {
+    let mut value = pairs.filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then_some(value)
     });
-    let value = value.last()?.replace('+', " ");
+    let value = value.next_back()?.replace('+', " ");
     Some(percent_decode_str(&value).collect())
 }
 

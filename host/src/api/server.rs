@@ -73,6 +73,7 @@ impl Server {
                 .max_buf_size(MAX_HEAD_BYTES)
                 .serve_connection(TokioIo::new(stream), service);
             let watched = connections.watch(connection);
+            #[allow(clippy::disallowed_methods, reason = "the graceful shutdown owns them")]
             tokio::spawn(async move {
                 if let Err(error) = watched.await {
                     tracing::debug!(%error, "an HTTP connection broke");

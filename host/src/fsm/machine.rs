@@ -11,14 +11,13 @@ use bytes::Bytes;
 use openraft::EntryPayload;
 use sha2::{Digest, Sha256};
 
-use super::host_state::{ActiveModule, HostState};
-use super::section::CHUNK_BYTES;
+use super::host_state::HostState;
 use crate::storage::{Database, LogStore, ModuleStore, SnapshotStore};
 use crate::types::{
-    Activation, ClusterId, Description, Entry, Failure, Limits, LogIndex, ModuleId, Proposal,
-    Reply, StoredMembership, TrapKind,
+    ClusterId, Entry, Failure, Limits, LogIndex, ModuleId, Proposal, Reply, StoredMembership,
+    TrapKind,
 };
-use crate::wasm::{ApplyEntry, Context, Engine, Fault, Instance, ModuleError, Snapshot};
+use crate::wasm::{ApplyEntry, Context, Engine, Fault, Instance, ModuleError};
 
 /// Why this node cannot go on applying. Never part of replicated state.
 #[derive(Debug, thiserror::Error)]
@@ -138,8 +137,8 @@ impl Machine {
     fn apply_run(&mut self, run: &[Entry]) -> Result<Vec<Reply>, FsmError> {
         let clock_ms = self.host.clock_ms;
         match self.step(run) {
-            Ok(replies) => return Ok(replies),
-            Err(StepError::Stop(error)) => return Err(error),
+            Ok(replies) => Ok(replies),
+            Err(StepError::Stop(error)) => Err(error),
             Err(StepError::Fault(fault)) => {
                 self.host.clock_ms = clock_ms;
                 let Some(first) = run.first() else {
@@ -231,34 +230,6 @@ impl Machine {
         }
         self.parts.modules.put(&bytes).map_err(FsmError::from)?;
         self.host.modules.insert(module, size);
-        Ok(Reply::Done)
-    }
-
-    /// Makes a module the state machine: the first one empty, a later one from the state of the one
-    /// before. If the new one refuses that state, the old one stays, on every node alike.
-    fn activate(&mut self, activation: &Activation, index: LogIndex) -> Result<Reply, StepError> {
-        let module = activation.module;
-        if !self.host.modules.contains_key(&module) {
-            return Ok(Reply::Rejected(format!("module {module} was not uploaded")));
-        }
-        let mut next = self.instantiate(
-            activation.module,
-            &activation.limits,
-            activation.fingerprint,
-        )?;
-        let description = next.describe().map_err(StepError::Fault)?;
-        if let (Some(old), Some(active)) = (&mut self.instance, &self.host.active) {
-            if let Err(failure) = migrate(old, &active.description, &mut next)? {
-                return Ok(Reply::Rejected(format!(
-                    "module {module} refuses the state of {}: {} (code {})",
-                    active.module, failure.message, failure.code
-                )));
-            }
-        }
-        self.host.advance_clock(activation.time_ms);
-        self.host.active = Some(ActiveModule::new(activation, description, index));
-        self.replace_instance(Some(next));
-        tracing::info!(%module, index, "activated a module");
         Ok(Reply::Done)
     }
 
@@ -364,7 +335,7 @@ impl Machine {
     pub(super) fn query(
         &mut self,
         queries: &[&[u8]],
-    ) -> Result<Option<Vec<Result<Vec<u8>, QueryFault>>>, FsmError> {
+    ) -> Result<Option<Vec<QueryAnswer>>, FsmError> {
         let applied = self.host.applied;
         let index = applied.map_or(0, |id| id.index);
         let term = applied.map_or(0, |id| **id.committed_leader_id());
@@ -400,6 +371,9 @@ impl Machine {
         }
     }
 }
+
+/// What came of one query.
+pub(super) type QueryAnswer = Result<Vec<u8>, QueryFault>;
 
 /// Why one query has no answer.
 #[derive(Debug)]
@@ -449,57 +423,4 @@ fn seed(cluster: ClusterId, index: LogIndex) -> u64 {
     let mut seed = [0; 8];
     seed.copy_from_slice(&digest[..8]);
     u64::from_le_bytes(seed)
-}
-
-/// Feeds the snapshot of `old` to `next`. The inner error is the new module's refusal.
-fn migrate(
-    old: &mut Instance,
-    saved: &Description,
-    next: &mut Instance,
-) -> Result<Result<(), Failure>, StepError> {
-    let snapshot = old.open_snapshot().map_err(StepError::Fault)?;
-    let restored = pour(old, &snapshot, saved, next);
-    // A refusal leaves the old module in charge: it must not keep the frozen state alive.
-    let closed = old.close_snapshot(snapshot).map_err(StepError::Fault);
-    match restored {
-        Ok(outcome) => closed.map(|()| outcome),
-        Err(PourError::Old(fault)) => Err(StepError::Fault(fault)),
-        // The same bytes go into the same module on every node, so the same trap comes out.
-        Err(PourError::New(Fault::Trap(kind))) => closed.map(|()| {
-            Err(Failure {
-                code: 0,
-                message: kind.to_string(),
-            })
-        }),
-        Err(PourError::New(fault)) => Err(FsmError::Fault(fault.to_string()).into()),
-    }
-}
-
-/// Whose fault ended a migration.
-enum PourError {
-    Old(Fault),
-    New(Fault),
-}
-
-fn pour(
-    old: &mut Instance,
-    snapshot: &Snapshot,
-    saved: &Description,
-    next: &mut Instance,
-) -> Result<Result<(), Failure>, PourError> {
-    let restore = next.begin_restore(saved).map_err(PourError::New)?;
-    loop {
-        let chunk = old
-            .read_snapshot(snapshot, CHUNK_BYTES)
-            .map_err(PourError::Old)?;
-        if chunk.is_empty() {
-            return next.finish_restore(restore).map_err(PourError::New);
-        }
-        if let Err(refusal) = next
-            .restore_chunk(&restore, &chunk)
-            .map_err(PourError::New)?
-        {
-            return Ok(Err(refusal));
-        }
-    }
 }

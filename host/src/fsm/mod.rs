@@ -3,6 +3,7 @@
 //! One thread owns the component's instance ([`worker`]); everything else talks to it through a
 //! queue. Knows nothing of HTTP or of peers.
 
+mod activation;
 mod handle;
 mod host_state;
 mod machine;

@@ -3,9 +3,9 @@
 mod assemble;
 mod found;
 mod join;
-mod node;
+mod running;
 mod upkeep;
 
 pub use assemble::StartError;
 pub use join::JoinError;
-pub use node::Node;
+pub use running::Node;

@@ -268,6 +268,11 @@ impl Consensus {
         self.parts.fsm.speaks(protocol)
     }
 
+    /// Where work runs that must outlive the request that began it.
+    pub fn tasks(&self) -> &Tasks {
+        &self.parts.tasks
+    }
+
     pub(crate) fn log(&self) -> &LogStore {
         &self.parts.log
     }
@@ -288,13 +293,12 @@ impl Consensus {
     /// The error that stopped this node, if one did.
     pub fn stopped(&self) -> Option<String> {
         let metrics = self.parts.raft.metrics();
-        let stopped = metrics
-            .borrow_watched()
+        let metrics = metrics.borrow_watched();
+        metrics
             .running_state
             .as_ref()
             .err()
-            .map(ToString::to_string);
-        stopped
+            .map(ToString::to_string)
     }
 
     /// This node's figures.

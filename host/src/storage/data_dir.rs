@@ -34,7 +34,8 @@ impl DataDir {
     /// refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
         let path = path.as_ref().to_path_buf();
-        create_private(&path)?;
+        let files: Arc<dyn Files> = Arc::new(OsFiles);
+        create_private(&*files, &path)?;
         let lock_path = path.join("LOCK");
         let lock = OpenOptions::new()
             .write(true)
@@ -51,16 +52,12 @@ impl DataDir {
         }
         let dir = Self {
             path,
-            files: Arc::new(OsFiles),
+            files,
             _lock: lock,
         };
         for folder in [dir.snapshots(), dir.modules(), dir.cache()] {
-            create_private(&folder)?;
+            create_private(&*dir.files, &folder)?;
         }
-        // The folders' names must outlive a power failure that the files in them outlive.
-        dir.files
-            .sync_dir(&dir.path)
-            .map_err(StorageError::io("sync directory", &dir.path))?;
         Ok(dir)
     }
 
@@ -90,12 +87,32 @@ impl DataDir {
     }
 }
 
-fn create_private(path: &Path) -> Result<(), StorageError> {
+/// Makes a directory, and those above it that are missing.
+fn create_private(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
+    let above = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        Some(_) => PathBuf::from("."),
+        None => path.to_path_buf(),
+    };
+    let mut changed = Vec::new();
+    let mut missing = path.to_path_buf();
+    while !missing.exists() {
+        missing = above(&missing);
+        changed.push(missing.clone());
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(StorageError::io("create directory", path))
+        .map_err(StorageError::io("create directory", path))?;
+    // The names must be on disk before anything below them is relied upon: a node whose directory
+    // vanishes with the power has broken its votes.
+    for dir in changed {
+        files
+            .sync_dir(&dir)
+            .map_err(StorageError::io("sync directory", &dir))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -123,7 +140,9 @@ mod tests {
     fn only_the_owner_may_look_inside() {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path().join("a/b")).unwrap();
-        let mode = dir.path().metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o700);
+        for path in [dir.path(), dir.path().parent().unwrap(), &dir.snapshots()] {
+            let mode = path.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", path.display());
+        }
     }
 }

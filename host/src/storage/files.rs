@@ -42,6 +42,10 @@ impl Files for OsFiles {
         file.sync_all()
     }
 
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "publish calls it between its fsyncs"
+    )]
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }

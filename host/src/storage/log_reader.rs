@@ -166,7 +166,7 @@ fn read_page(
 
 /// Reads the part of `slice` that is on disk, up to `bytes`, as it was when `slice` was taken. If
 /// the log was cut meanwhile, starts again with what `take` gives.
-fn read_consistent(
+pub(super) fn read_consistent(
     inner: &Inner,
     mut slice: Slice,
     take: impl Fn() -> Slice,

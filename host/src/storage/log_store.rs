@@ -47,8 +47,8 @@ impl Default for LogLimits {
 /// The Raft log of this node, with its vote and its indexes.
 ///
 /// Clones share one log; openraft writes through one of them and reads through others. Appends
-/// return when the entries are readable and report when they are durable; [`Writer`] puts all that
-/// waits into one commit. A failed write closes the log for good ([`StorageError::Latched`]).
+/// return when the entries are readable and report when they are durable; a thread of its own puts
+/// all that waits into one commit. A failed write closes the log for good ([`StorageError::Latched`]).
 #[derive(Debug, Clone)]
 pub struct LogStore {
     pub(super) inner: Arc<Inner>,
@@ -256,3 +256,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         upto.map_or(Ok(()), |upto| Ok(self.push(Op::Purge { upto })?))
     }
 }
+
+#[cfg(test)]
+mod tests;

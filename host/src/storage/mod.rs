@@ -28,6 +28,8 @@ mod snapshot_format;
 mod snapshot_store;
 mod snapshot_writer;
 mod tail;
+#[cfg(test)]
+mod test_backend;
 mod writer;
 mod writer_stats;
 

@@ -232,3 +232,85 @@ fn op_weight(op: &Op) -> u64 {
         Op::Vote { .. } | Op::Truncate { .. } | Op::Purge { .. } => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(index: LogIndex) -> LogId {
+        LogId::new_term_index(1, index)
+    }
+
+    fn append(index: LogIndex, weight: u64) -> Op {
+        let done = Done::Flushed(IOFlushed::noop());
+        Op::Append {
+            entries: Vec::new(),
+            position: 0,
+            weight,
+            ticket: index,
+            done,
+        }
+    }
+
+    /// A leader commits by its followers' disks, so an id may be committed before the entry is in
+    /// this node's log. On disk it would point behind the log, and the node would not start.
+    #[test]
+    fn a_committed_id_waits_for_all_that_was_queued_before_it() {
+        let queue = Queue::new(u64::MAX);
+        for index in 0..=BATCH_OPS as u64 {
+            queue.push(append(index, 1)).unwrap();
+        }
+        queue.note_committed(Some(id(7))).unwrap();
+        let first = queue.next(false).unwrap();
+        assert_eq!((first.ops.len(), first.committed), (BATCH_OPS, None));
+        let second = queue.next(false).unwrap();
+        assert_eq!((second.ops.len(), second.committed), (1, Some(id(7))));
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_and_takes_at_least_one_operation() {
+        let queue = Queue::new(u64::MAX);
+        for weight in [BATCH_BYTES * 3, BATCH_BYTES / 2, BATCH_BYTES / 2, 1] {
+            queue.push(append(0, weight)).unwrap();
+        }
+        let sizes = [(); 3].map(|()| queue.next(false).unwrap().ops.len());
+        assert_eq!(sizes, [1, 2, 1]);
+    }
+
+    #[test]
+    fn what_is_queued_when_the_queue_closes_is_still_taken() {
+        let queue = Queue::new(u64::MAX);
+        queue.push(append(0, 1)).unwrap();
+        queue.note_committed(Some(id(0))).unwrap();
+        queue.close();
+        assert!(matches!(
+            queue.push(append(1, 1)),
+            Err(StorageError::Closed)
+        ));
+        let last = queue.next(true).unwrap();
+        assert_eq!((last.ops.len(), last.committed), (1, Some(id(0))));
+        assert!(queue.next(true).is_none());
+    }
+
+    #[test]
+    fn a_failure_is_told_to_all_that_is_queued_and_all_that_comes() {
+        let queue = Queue::new(u64::MAX);
+        let (reply, mut done) = oneshot::channel();
+        queue
+            .push(Op::Truncate {
+                from: 0,
+                done: Done::Reply(reply),
+            })
+            .unwrap();
+        queue.fail(Arc::new(StorageError::Closed));
+        assert!(matches!(
+            done.try_recv().unwrap(),
+            Err(StorageError::Latched(_))
+        ));
+        assert!(matches!(
+            queue.push(append(0, 1)),
+            Err(StorageError::Latched(_))
+        ));
+        assert!(queue.failure().is_some());
+    }
+}

@@ -315,3 +315,6 @@ impl Tail {
         self.recent.iter().skip(skipped).take(wanted)
     }
 }
+
+#[cfg(test)]
+mod tests;

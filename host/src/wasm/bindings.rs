@@ -65,7 +65,7 @@ pub(super) fn add_imports(linker: &mut Linker<HostState>) -> wasmtime::Result<()
     linker
         .instance(&format!("{package}/log@{version}"))?
         .func_wrap(
-            "log",
+            "write",
             |mut store: StoreContextMut<'_, HostState>, (level, message): (u32, WasmStr)| {
                 log(&mut store, level, &message);
                 Ok(())
@@ -84,10 +84,10 @@ fn log(store: &mut StoreContextMut<'_, HostState>, level: u32, message: &WasmStr
     };
     let message = shorten(&message, MESSAGE_BYTES);
     match level {
-        0 => tracing::trace!(target: "rkv::module", %module, "{message}"),
-        1 => tracing::debug!(target: "rkv::module", %module, "{message}"),
-        2 => tracing::info!(target: "rkv::module", %module, "{message}"),
-        3 => tracing::warn!(target: "rkv::module", %module, "{message}"),
-        _ => tracing::error!(target: "rkv::module", %module, "{message}"),
+        1 => tracing::error!(target: "rkv::module", %module, "{message}"),
+        2 => tracing::warn!(target: "rkv::module", %module, "{message}"),
+        3 => tracing::info!(target: "rkv::module", %module, "{message}"),
+        4 => tracing::debug!(target: "rkv::module", %module, "{message}"),
+        _ => tracing::trace!(target: "rkv::module", %module, "{message}"),
     }
 }

@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -86,13 +87,20 @@ impl CompiledCache {
         self.dir.join(format!("{id}{}", self.suffix))
     }
 
+    /// Entries, whole or half written, with the time of their last change.
     fn entries(&self) -> io::Result<Vec<(PathBuf, SystemTime)>> {
-        fs::read_dir(&self.dir)?
-            .map(|entry| {
-                let entry = entry?;
-                Ok((entry.path(), entry.metadata()?.modified()?))
-            })
-            .collect()
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "cwasm" || extension == "tmp")
+            {
+                let modified = fs::metadata(&path)?.modified()?;
+                entries.push((path, modified));
+            }
+        }
+        Ok(entries)
     }
 
     fn evict(&self) -> io::Result<()> {
@@ -118,12 +126,14 @@ fn read_entry(path: &Path) -> io::Result<Vec<u8>> {
 
 /// Writes beside the entry and renames, so that no reader meets half of one. Nothing is synced:
 /// after a power cut the checksum tells a torn entry, and it is compiled again.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a lost or torn entry is compiled again"
+)]
 fn write_entry(path: &Path, code: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!(
-        "{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
+    // Two threads may load the same module at once.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let temporary = path.with_extension(format!("{}.tmp", WRITES.fetch_add(1, Ordering::Relaxed)));
     let written = OpenOptions::new()
         .write(true)
         .create(true)

@@ -56,7 +56,8 @@ struct Shared {
 pub enum ModuleError {
     /// Larger than is allowed here.
     #[error(
-        "the module has {size} bytes, more than the {limit} allowed: strip debug information (wasm-tools strip), optimise for size"
+        "the module has {size} bytes, more than the {limit} allowed: build it for size, and strip \
+         debug information (`wasm-tools strip`)"
     )]
     TooLarge {
         /// Size of the module in bytes.
@@ -66,12 +67,14 @@ pub enum ModuleError {
     },
     /// Neither a component nor a core module.
     #[error(
-        "not a WebAssembly binary: expected a component, which begins with the bytes 00 61 73 6d 0d 00 01 00"
+        "not a WebAssembly binary: a component begins with the bytes 00 61 73 6d 0d 00 01 00 (text \
+         and precompiled modules are not accepted)"
     )]
     NotWasm,
     /// A module that was not made a component yet.
     #[error(
-        "a core WebAssembly module, not a component: wrap it with `wasm-tools component new MODULE.wasm -o COMPONENT.wasm`"
+        "a core WebAssembly module, not a component: wrap it with `wasm-tools component new \
+         MODULE.wasm -o COMPONENT.wasm`"
     )]
     CoreModule,
     /// Does not parse or validate, or uses a feature that is off, such as threads, GC or async.
@@ -81,14 +84,18 @@ pub enum ModuleError {
     #[error("the module imports what rkv does not offer: {}{}", .0.join(", "), wasi_hint(.0))]
     ForeignImports(Vec<String>),
     /// Lacks a part of the interface.
-    #[error("the module does not export {}: build it against the world `fsm` of {INTERFACE}", .0.join(", "))]
+    #[error(
+        "the module does not export {}: build it against the world `fsm` of {INTERFACE}",
+        .0.join(", ")
+    )]
     MissingExports(Vec<String>),
-    /// Has all parts, but not all of their types.
-    #[error("the module does not fit {INTERFACE}; build it against that version: {0}")]
+    /// Has all parts, but of another version or with other types.
+    #[error("the module does not fit {INTERFACE}: build it against that version ({0})")]
     WrongTypes(String),
     /// Wants more memories or tables than there can be.
     #[error(
-        "the module has {memories} memories and {tables} tables, more than {MEMORIES} and {TABLES}: link it into one core module"
+        "the module has {memories} memories and {tables} tables, more than {MEMORIES} and \
+         {TABLES}: link it into one core module"
     )]
     TooManyResources {
         /// Linear memories over all core modules.
@@ -97,12 +104,10 @@ pub enum ModuleError {
         tables: u32,
     },
     /// Trapped, or ran out of fuel or memory, in its start function or in `describe`.
-    #[error(
-        "the module fails before its first command, when it is instantiated and asked to describe itself: {0}"
-    )]
+    #[error("the module fails at its start or in `describe`, before any command: {0}")]
     Describe(Fault),
     /// Describes itself in a way that nobody can use.
-    #[error("the module's description is not usable: {0}")]
+    #[error("the module's `describe` is not usable: {0}")]
     BadDescription(&'static str),
     /// This node's doing; the module may be good.
     #[error("this node cannot check the module: {0}")]

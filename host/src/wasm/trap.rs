@@ -11,7 +11,7 @@ pub enum Fault {
     /// The module's doing, and the same on every node: may be a command's outcome.
     #[error("{0}")]
     Trap(TrapKind),
-    /// The module trapped after it had been refused memory. Two nodes with the same state can have
+    /// The module trapped after it had been refused memory, or holds too many handles. Two nodes with the same state can have
     /// different heaps, so this is never a command's outcome: rebuild the instance from a
     /// snapshot, which compacts it, and stop the node if that does not help.
     #[error(
@@ -37,6 +37,7 @@ impl Fault {
         let fault = match kind(error) {
             Some(_) if memory_refused => Self::Memory,
             Some(kind) => Self::Trap(kind),
+            None if error.root_cause().to_string().starts_with(NO_HANDLES) => Self::Memory,
             None => Self::Node(shorten(&error.root_cause().to_string(), DETAIL_BYTES).to_owned()),
         };
         let detail = format!("{error:?}");
@@ -107,6 +108,10 @@ const INTERFACE_ERRORS: [&str; 17] = [
     "cannot lift own resource from a borrow",
     "cannot remove owned resource while borrowed",
 ];
+
+/// How the message begins when the guest has used up its handles. How many it holds depends on what
+/// it has leaked since it was instantiated, as its heap does.
+const NO_HANDLES: &str = "cannot allocate another handle";
 
 /// The longest prefix of `text` of at most `limit` bytes that ends between characters.
 pub(super) fn shorten(text: &str, limit: usize) -> &str {

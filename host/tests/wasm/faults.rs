@@ -253,6 +253,18 @@ fn a_guest_that_copes_with_refused_memory_is_reported_all_the_same() {
 }
 
 #[test]
+fn a_guest_that_leaks_handles_is_not_the_commands_fault() {
+    let body = "(loop $l (drop (call $snapshot_new (i32.const 1))) (br $l))";
+    let limits = Limits {
+        fuel_per_entry: 1 << 40,
+        ..LIMITS
+    };
+    with_instance(&[("apply", body)], &limits, |instance| {
+        assert_eq!(instance.apply(&entries(&[b""])), Err(Fault::Memory));
+    });
+}
+
+#[test]
 fn a_faulty_instance_answers_nothing_any_more() {
     with_instance(&[("apply", "unreachable")], &LIMITS, |instance| {
         let snapshot = instance.open_snapshot().expect("opens");

@@ -8,14 +8,14 @@
     (func $restore_new (param i32) (result i32)))
   (import "[export]rkv:fsm/state-machine@0.1.0" "[resource-drop]restore"
     (func $restore_drop (param i32)))
-  (import "rkv:fsm/log@0.1.0" "log" (func $log (param i32 i32 i32)))
+  (import "rkv:fsm/log@0.1.0" "write" (func $log (param i32 i32 i32)))
 
   (memory (export "memory") 16)
   (table $table 4 funcref)
   (type $nothing (func))
   (global $free (mut i32) (i32.const 4096))
-  ;; A shadow stack like that of Rust and C guests. It grows down, from 64 KiB.
-  (global $stack (mut i32) (i32.const 65536))
+  ;; A shadow stack like that of Rust and C guests: it grows down, from 1 MiB.
+  (global $stack (mut i32) (i32.const 1048576))
   (data (i32.const 64) "probe")
   (data (i32.const 192) "\ff\fe")
 
@@ -91,7 +91,7 @@
   (func $recurse (param i32) (result i32)
     (i32.add (call $recurse (i32.add (local.get 0) (i32.const 1))) (i32.const 1)))
   (func $recurse_on_shadow_stack (param i32) (result i32)
-    (global.set $stack (i32.sub (global.get $stack) (i32.const 64)))
+    (global.set $stack (i32.sub (global.get $stack) (i32.const 16)))
     (i32.store (global.get $stack) (local.get 0))
     (i32.add
       (call $recurse_on_shadow_stack (i32.add (local.get 0) (i32.const 1)))

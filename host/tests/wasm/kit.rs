@@ -25,13 +25,15 @@ pub(crate) const NOW: Context = Context {
 
 /// The guest of `guest.wat` with each named place filled in.
 pub(crate) fn guest(bodies: &[(&str, &str)]) -> Vec<u8> {
-    let wit = include_str!("../../../wit/fsm.wit");
-    guest_of(wit, bodies)
+    guest_of(WIT, "0.1.0", bodies)
 }
 
-/// The same against another interface.
-pub(crate) fn guest_of(wit: &str, bodies: &[(&str, &str)]) -> Vec<u8> {
-    let mut text = include_str!("guest.wat").to_owned();
+pub(crate) const WIT: &str = include_str!("../../../wit/fsm.wit");
+
+/// The same against another interface, or another version of it.
+pub(crate) fn guest_of(wit: &str, version: &str, bodies: &[(&str, &str)]) -> Vec<u8> {
+    let wit = &wit.replace("@0.1.0", &format!("@{version}"));
+    let mut text = include_str!("guest.wat").replace("@0.1.0", &format!("@{version}"));
     for (place, body) in bodies {
         let mark = format!(";;{place}\n");
         assert!(

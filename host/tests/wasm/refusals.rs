@@ -3,7 +3,7 @@
 use rkv_host::types::TrapKind;
 use rkv_host::wasm::{Engine, Fault, MAX_MODULE_BYTES, ModuleError};
 
-use crate::kit::{guest, guest_of};
+use crate::kit::{WIT, guest, guest_of};
 
 fn refusal(wasm: &[u8]) -> ModuleError {
     let engine = Engine::new(None).expect("an engine");
@@ -149,10 +149,23 @@ fn missing_exports_are_listed() {
 
 #[test]
 fn exports_of_another_type_are_refused() {
-    let wit = include_str!("../../../wit/fsm.wit");
-    let other = wit.replace("code: u32", "code: s32");
-    assert_ne!(wit, other);
-    let error = refusal(&guest_of(&other, &[]));
+    let other = WIT.replace("code: u32", "code: s32");
+    assert_ne!(WIT, other);
+    let error = refusal(&guest_of(&other, "0.1.0", &[]));
+    assert!(matches!(error, ModuleError::WrongTypes(_)), "{error}");
+    assert!(
+        error.to_string().contains("expected `u32` found `s32`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_point_release_of_the_interface_is_accepted_and_another_release_refused() {
+    let engine = Engine::new(None).expect("an engine");
+    engine
+        .load(&guest_of(WIT, "0.1.9", &[]), MAX_MODULE_BYTES)
+        .expect("a good module");
+    let error = refusal(&guest_of(WIT, "0.2.0", &[]));
     assert!(matches!(error, ModuleError::WrongTypes(_)), "{error}");
     assert!(error.to_string().contains("rkv:fsm@0.1.0"), "{error}");
 }

@@ -297,8 +297,17 @@ fn a_transfer_resumes_after_the_receiver_died_and_installs_the_same_file() {
     let received = incoming.finish().unwrap();
     assert_eq!(received.id(), sent.id());
     assert_eq!(content(&received), content(&sent));
+    assert_eq!(
+        newest_index(&receiver.store),
+        None,
+        "openraft has not decided yet"
+    );
+    let kept = receiver.store.keep(received.clone()).unwrap();
+    receiver.store.discard(&received).unwrap();
+    assert_eq!(content(&kept), content(&sent));
     assert_eq!(newest_index(&receiver.store), Some(9));
     assert!(receiver.names("partial").is_empty());
+    assert!(receiver.names("received").is_empty());
 }
 
 #[test]
@@ -348,6 +357,6 @@ fn a_later_transfer_takes_over() {
         Err(StorageError::Refused(_))
     ));
     send(&new, &mut second, 10, 10_000);
-    second.finish().unwrap();
+    receiver.store.keep(second.finish().unwrap()).unwrap();
     assert_eq!(newest_index(&receiver.store), Some(2));
 }

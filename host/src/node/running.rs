@@ -54,6 +54,10 @@ impl Node {
         serve_raft(raft_listener, &consensus, &tasks);
         let server = Server::new(Arc::clone(&consensus), config.limits.clone());
         let stop_http = server.stop();
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "it drains when the tasks still run"
+        )]
         let http = tokio::spawn(server.serve(http_listener, DRAIN_DEADLINE));
         let snapshots = upkeep::take_snapshots(Arc::clone(&consensus), config.snapshots.clone());
         tasks.spawn("snapshots", snapshots);

@@ -1,0 +1,105 @@
+//! Keys, and comparing them.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use equivalent::{Comparable, Equivalent};
+
+const WORD: usize = size_of::<u64>();
+
+/// A key that the map owns and shares with its frozen versions. Ordered by its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key(Rc<[u8]>);
+
+impl Key {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Borrowed bytes to find a [`Key`] by. They need not be a valid key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe<'a>(pub(crate) &'a [u8]);
+
+impl Equivalent<Key> for Probe<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0 == key.as_bytes()
+    }
+}
+
+impl Comparable<Key> for Probe<'_> {
+    fn compare(&self, key: &Key) -> Ordering {
+        compare(self.0, key.as_bytes())
+    }
+}
+
+/// Lexicographic order, a word at a time. WebAssembly has no instruction that compares memory, and
+/// the library's loop over bytes was 40 % of the fuel of a write among keys of a common prefix.
+fn compare(left: &[u8], right: &[u8]) -> Ordering {
+    let (left_words, left_rest) = left.as_chunks::<WORD>();
+    let (right_words, right_rest) = right.as_chunks::<WORD>();
+    for (left_word, right_word) in left_words.iter().zip(right_words) {
+        let (left_word, right_word) = (
+            u64::from_le_bytes(*left_word),
+            u64::from_le_bytes(*right_word),
+        );
+        if left_word != right_word {
+            let shift = (left_word ^ right_word).trailing_zeros() & !7;
+            return (left_word >> shift & 0xff).cmp(&(right_word >> shift & 0xff));
+        }
+    }
+    // Equal as far as both have words: what is left of one starts where the other's does.
+    match left_words.len().cmp(&right_words.len()) {
+        Ordering::Equal => left_rest.cmp(right_rest),
+        Ordering::Less => left_rest.cmp(&right[left.len() - left_rest.len()..]),
+        Ordering::Greater => left[right.len() - right_rest.len()..].cmp(right_rest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys that differ in one byte, of lengths around those where words begin and end.
+    #[test]
+    fn order_is_that_of_the_bytes() {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for length in [0, 1, 7, 8, 9, 15, 16, 17, 24] {
+            keys.push(vec![b'm'; length]);
+            for position in 0..length {
+                for byte in [0x00, b'a', b'z', 0xff] {
+                    let mut key = vec![b'm'; length];
+                    key[position] = byte;
+                    keys.push(key);
+                }
+            }
+        }
+        for left in &keys {
+            for right in &keys {
+                assert_eq!(
+                    compare(left, right),
+                    left.cmp(right),
+                    "{left:?} and {right:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use crate::cluster::Launch;
+
+/// Measures rkvd against its performance bars, on loopback, with real processes.
+#[derive(Debug, Parser)]
+#[command(name = "rkv-bench", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) scenario: Scenario,
+
+    /// The rkvd to measure [default: release/rkvd in cargo's target folder]
+    #[arg(long, env = "RKVD", value_name = "FILE", global = true)]
+    daemon: Option<PathBuf>,
+
+    /// Folder on the disk to measure, for temporary data [default: cargo's target folder]
+    #[arg(long, value_name = "DIR", global = true)]
+    dir: Option<PathBuf>,
+
+    /// Length of the measured phase in seconds, 1 to 60 (failover counts rounds instead)
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60), global = true)]
+    seconds: u64,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum Scenario {
+    /// A durable PUT of one client against a bare fdatasync on the same disk
+    Latency,
+    /// Requests per second and log entries per fsync, with 64 clients on three nodes
+    Batching,
+    /// The longest pause of a writer while a large state is snapshotted
+    Snapshot(SnapshotArgs),
+    /// The time without acknowledged writes when the leader dies or hands over
+    Failover,
+    /// All of them, snapshot with one node and with three
+    All(SizeArgs),
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct SnapshotArgs {
+    /// Number of nodes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=7))]
+    pub(crate) nodes: u64,
+    #[command(flatten)]
+    pub(crate) size: SizeArgs,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct SizeArgs {
+    /// State to snapshot, in megabytes of values, 1 to 2000
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=2000))]
+    pub(crate) megabytes: u64,
+}
+
+impl Cli {
+    pub(crate) fn seconds(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// What to start nodes from, with the defaults filled in.
+    pub(crate) fn launch(&self) -> Result<Launch> {
+        let own = std::env::current_exe().context("cannot find the own executable")?;
+        // target/{profile}/rkv-bench
+        let target = own
+            .ancestors()
+            .nth(2)
+            .context("the own executable is not in a target folder")?;
+        Ok(Launch {
+            daemon: self
+                .daemon
+                .clone()
+                .unwrap_or_else(|| target.join("release/rkvd")),
+            dir: self.dir.clone().unwrap_or_else(|| target.to_owned()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_follow_the_scenario() {
+        let line = [
+            "rkv-bench",
+            "snapshot",
+            "--nodes",
+            "3",
+            "--seconds",
+            "5",
+            "--dir",
+            "/d",
+        ];
+        let cli = Cli::try_parse_from(line).unwrap();
+        assert_eq!(cli.seconds(), Duration::from_secs(5));
+        assert_eq!(cli.launch().unwrap().dir, PathBuf::from("/d"));
+        assert!(matches!(
+            cli.scenario,
+            Scenario::Snapshot(SnapshotArgs { nodes: 3, .. })
+        ));
+    }
+
+    #[test]
+    fn unbounded_runs_are_refused() {
+        assert!(Cli::try_parse_from(["rkv-bench", "latency", "--seconds", "61"]).is_err());
+        assert!(Cli::try_parse_from(["rkv-bench", "snapshot", "--megabytes", "0"]).is_err());
+    }
+}

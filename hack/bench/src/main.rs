@@ -1,0 +1,80 @@
+//! `rkv-bench`: starts release builds of `rkvd` on loopback and measures them against the bars that
+//! the project has set itself. `README.md` beside it tells what each figure means.
+//!
+//! One thread carries the whole load, because the nodes need the machine's cores.
+
+mod cli;
+mod client;
+mod cluster;
+mod node;
+mod response;
+mod samples;
+mod scenarios;
+mod stats;
+mod table;
+mod wait;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use cli::{Cli, Scenario};
+
+/// No scenario takes longer than this and its measured phase. One that does is stuck.
+const SCENARIO_LIMIT: Duration = Duration::from_secs(180);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rkv-bench: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    // Leaving by return, so that the nodes are ended and their data removed.
+    tokio::select! {
+        measured = measure(&cli) => measured,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = terminated.recv() => bail!("terminated"),
+    }
+}
+
+async fn measure(cli: &Cli) -> Result<()> {
+    let scenarios = match cli.scenario {
+        Scenario::All(size) => vec![
+            Scenario::Latency,
+            Scenario::Batching,
+            Scenario::Snapshot(cli::SnapshotArgs { nodes: 1, size }),
+            Scenario::Snapshot(cli::SnapshotArgs { nodes: 3, size }),
+            Scenario::Failover,
+        ],
+        one => vec![one],
+    };
+    let launch = cli.launch()?;
+    let seconds = cli.seconds();
+    for scenario in scenarios {
+        let run = async {
+            match scenario {
+                Scenario::Latency => scenarios::latency(&launch, seconds).await,
+                Scenario::Batching => scenarios::batching(&launch, seconds).await,
+                Scenario::Snapshot(args) => scenarios::snapshot(&launch, seconds, args).await,
+                Scenario::Failover => scenarios::failover(&launch).await,
+                Scenario::All(_) => bail!("no scenario of its own"),
+            }
+        };
+        let limit = SCENARIO_LIMIT + seconds;
+        let table = tokio::time::timeout(limit, run)
+            .await
+            .with_context(|| format!("given up after {} s", limit.as_secs()))??;
+        println!("{table}");
+    }
+    Ok(())
+}

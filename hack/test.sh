@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Runs the whole test suite. Arguments go to cargo test: hack/test.sh redirect
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+hack/setup.sh
+# The black-box tests run this binary.
+cargo build --locked -p rkv-host
+exec cargo test --locked --workspace "$@"
