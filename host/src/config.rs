@@ -180,6 +180,15 @@ pub enum ConfigError {
     },
 }
 
+/// Whether a text is `HOST:PORT`, with a name or an address as the host.
+pub fn is_host_port(addr: &str) -> bool {
+    let Some((host, port)) = addr.rsplit_once(':') else {
+        return false;
+    };
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.:[]".contains(c);
+    !host.is_empty() && host.chars().all(is_part) && port.parse::<u16>().is_ok()
+}
+
 impl Config {
     /// Refuses contradictions.
     pub fn validate(self) -> Result<Self, ConfigError> {
@@ -230,10 +239,7 @@ impl Config {
             ("--server-addr", &self.server_addr),
         ];
         for (flag, addr) in binds.into_iter().chain(joins) {
-            let port = addr
-                .rsplit_once(':')
-                .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
-            if port.is_none() {
+            if !is_host_port(addr) {
                 return Err(ConfigError::Address {
                     flag,
                     addr: addr.clone(),

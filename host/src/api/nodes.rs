@@ -11,6 +11,7 @@ use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
+use crate::config::is_host_port;
 use crate::raft::{MembershipError, ProposeError};
 use crate::types::NodeId;
 
@@ -57,8 +58,11 @@ fn node_id(text: &str) -> Result<NodeId, Problem> {
 }
 
 fn raft_addr(query: Option<&str>) -> Result<String, Problem> {
-    let addr = query_text(query, "addr")?.filter(|addr| !addr.is_empty());
-    addr.ok_or_else(|| {
-        Problem::bad_request("the raft address of the node is missing: ?addr=HOST:PORT")
-    })
+    match query_text(query, "addr")? {
+        Some(addr) if is_host_port(&addr) => Ok(addr),
+        Some(addr) => Err(Problem::bad_request(format!("`{addr}` is not HOST:PORT"))),
+        None => Err(Problem::bad_request(
+            "the raft address of the node is missing: ?addr=HOST:PORT",
+        )),
+    }
 }

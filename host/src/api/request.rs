@@ -1,10 +1,10 @@
 //! Reading requests: bounded bodies, and text that is what it claims to be.
 
-use std::error::Error;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody, to_bytes};
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
@@ -12,25 +12,41 @@ use super::problem::Problem;
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Bytes of a body that is too large which are read all the same: a client that is still sending
+/// when it is answered and cut off may never see the answer.
+const DISCARDED_BYTES: usize = 64 << 20;
+
 /// Reads a whole body of at most `limit` bytes.
 pub(crate) async fn read_body(body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {
-    if body.size_hint().lower() > limit as u64 {
+    let read = tokio::time::timeout(BODY_DEADLINE, collect(body, what, limit)).await;
+    read.unwrap_or_else(|_| {
+        Err(Problem::bad_request(format!(
+            "the body did not arrive within {BODY_DEADLINE:?}"
+        )))
+    })
+}
+
+async fn collect(mut body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut content = Vec::with_capacity(announced.min(limit));
+    let mut received = 0;
+    while let Some(frame) = body.frame().await {
+        let broken = |error| Problem::bad_request(format!("the body broke off: {error}"));
+        let Ok(data) = frame.map_err(broken)?.into_data() else {
+            continue;
+        };
+        received += data.len();
+        if received > limit.saturating_add(DISCARDED_BYTES) {
+            break;
+        }
+        if received <= limit {
+            content.extend_from_slice(&data);
+        }
+    }
+    if received > limit {
         return Err(Problem::too_large(what, limit as u64));
     }
-    let read = tokio::time::timeout(BODY_DEADLINE, to_bytes(body, limit)).await;
-    let read = read.map_err(|_| {
-        Problem::bad_request(format!("the body did not arrive within {BODY_DEADLINE:?}"))
-    })?;
-    read.map_err(|error| {
-        let over = error
-            .source()
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if over {
-            Problem::too_large(what, limit as u64)
-        } else {
-            Problem::bad_request(format!("the body broke off: {error}"))
-        }
-    })
+    Ok(Bytes::from(content))
 }
 
 /// The bytes of a query parameter, as a form encodes them: `%xx`, and `+` for a space. They need

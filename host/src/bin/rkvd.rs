@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::anyhow;
 use clap::Parser;
 use rkv_host::cli::Flags;
 use rkv_host::node::Node;
@@ -13,7 +13,8 @@ fn main() -> ExitCode {
     match run(Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rkvd: error: {error:#}");
+            // Errors name their causes themselves.
+            eprintln!("rkvd: error: {error}");
             ExitCode::FAILURE
         }
     }
@@ -25,20 +26,21 @@ fn run(flags: Flags) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the async runtime")?;
+        .map_err(|error| anyhow!("cannot start the async runtime: {error}"))?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let node = tokio::select! {
+        let mut node = tokio::select! {
             node = Node::start(config) => node?,
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        let ended = tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            refused = node.refused() => Err(refused),
+        };
         node.shutdown().await;
-        Ok(())
+        Ok(ended?)
     })
 }

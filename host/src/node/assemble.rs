@@ -36,6 +36,14 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The data directory is another node's.
+    #[error("cannot use the data directory {dir}: {source}")]
+    Identity {
+        /// The directory.
+        dir: String,
+        /// The reason.
+        source: StorageError,
+    },
     /// The WebAssembly engine cannot be set up.
     #[error("cannot set up the WebAssembly engine: {0}")]
     Engine(String),
@@ -81,11 +89,21 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let (http_listener, http_addr) = bind("--server-addr", &config.server_addr).await?;
 
     let database = Database::open(data_dir.log())?;
-    let identity = match database.identity_of(config.id)? {
-        Some(identity) => identity,
-        None if config.join.is_empty() => database.create_identity(config.id, Origin::Bootstrap)?,
-        None => database.create_identity(config.id, Origin::Join)?,
+    let origin = if config.join.is_empty() {
+        Origin::Bootstrap
+    } else {
+        Origin::Join
     };
+    let identity = database
+        .identity_of(config.id)
+        .and_then(|identity| match identity {
+            Some(identity) => Ok(identity),
+            None => database.create_identity(config.id, origin),
+        });
+    let identity = identity.map_err(|source| StartError::Identity {
+        dir: config.data_dir.display().to_string(),
+        source,
+    })?;
     let local = Arc::new(Local::new(
         database.clone(),
         &identity,

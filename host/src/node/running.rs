@@ -5,10 +5,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::assemble::{Layers, StartError, assemble, serve_raft};
-use super::join::{Standing, join, standing};
+use super::join::{JoinError, Standing, join, standing};
 use super::{found, upkeep};
 use crate::api::Server;
 use crate::config::Config;
@@ -34,6 +35,7 @@ pub struct Node {
     log: LogStore,
     fsm_thread: JoinHandle<()>,
     data_dir: DataDir,
+    refused: oneshot::Receiver<JoinError>,
 }
 
 impl Node {
@@ -61,6 +63,11 @@ impl Node {
         let http = tokio::spawn(server.serve(http_listener, DRAIN_DEADLINE));
         let snapshots = upkeep::take_snapshots(Arc::clone(&consensus), config.snapshots.clone());
         tasks.spawn("snapshots", snapshots);
+        tasks.spawn(
+            "addresses",
+            upkeep::follow_addresses(Arc::clone(&consensus)),
+        );
+        let (refusal, refused) = oneshot::channel();
 
         if consensus.origin() == Origin::Bootstrap {
             let module = found::first_module(&config, &engine).await?;
@@ -80,7 +87,8 @@ impl Node {
                 let mover = Arc::clone(&consensus);
                 tasks.spawn("rejoin", async move {
                     if let Err(error) = join(&mover, &targets).await {
-                        tracing::error!(%error, "the cluster does not take this node's new address");
+                        // Nobody waits when the node is already going down.
+                        let _ = refusal.send(error);
                     }
                 });
             }
@@ -103,7 +111,17 @@ impl Node {
             log,
             fsm_thread,
             data_dir,
+            refused,
         })
+    }
+
+    /// Waits for the cluster to refuse this node. For most nodes that never happens: only a node
+    /// that came back at another address has to ask.
+    pub async fn refused(&mut self) -> JoinError {
+        match (&mut self.refused).await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Takes the node down:

@@ -1,4 +1,5 @@
-//! What a running node does by itself: snapshots when the log has grown.
+//! What a running node does by itself: it follows its peers' addresses, and takes snapshots when the
+//! log has grown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,21 @@ use crate::types::LogIndex;
 
 /// The least time between two looks at the log.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Has peers called at the addresses that the membership has for them.
+pub(super) async fn follow_addresses(consensus: Arc<Consensus>) {
+    let mut metrics = consensus.raft().metrics();
+    let mut followed = None;
+    while metrics.changed().await.is_ok() {
+        let membership = metrics.borrow_watched().membership_config.clone();
+        if followed.as_ref() != Some(membership.log_id()) {
+            followed = Some(*membership.log_id());
+            for (id, node) in membership.nodes() {
+                consensus.know_address(*id, node);
+            }
+        }
+    }
+}
 
 /// Triggers a snapshot whenever the log behind the newest one passes the policy's entries or bytes.
 pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPolicy) {

@@ -1,12 +1,13 @@
 //! The calls that the node makes into consensus: propose, query, and look.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Instant as _, RaftMetrics, ServerState};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::local::Local;
@@ -108,6 +109,9 @@ pub struct Consensus {
     pub(super) parts: ConsensusParts,
     barrier: ReadBarrier,
     in_flight: Semaphore,
+    /// When a leader last sent something here. openraft remembers a leader until it hears of the
+    /// next, and clients should not be sent to one that is gone.
+    heard_leader: Mutex<Instant>,
     /// Held through a membership change: openraft takes one at a time.
     pub(super) membership_changes: tokio::sync::Mutex<()>,
 }
@@ -126,6 +130,7 @@ impl Consensus {
             parts,
             barrier,
             in_flight,
+            heard_leader: Mutex::new(Instant::now()),
             membership_changes: tokio::sync::Mutex::default(),
         }
     }
@@ -238,19 +243,35 @@ impl Consensus {
         if let Err(fatal) = &metrics.running_state {
             return Err(ProposeError::Stopped(fatal.to_string()));
         }
-        let Some(leader) = metrics.current_leader else {
-            return Err(ProposeError::NoLeader);
-        };
-        if leader == self.parts.local.id {
-            return Ok(());
-        }
-        match metrics.membership_config.membership().get_node(&leader) {
-            Some(node) => Err(ProposeError::NotLeader {
-                id: leader,
-                node: node.clone(),
-            }),
+        match self.leader_of(&metrics) {
+            Some((id, _)) if id == self.parts.local.id => Ok(()),
+            Some((id, node)) => Err(ProposeError::NotLeader { id, node }),
             None => Err(ProposeError::NoLeader),
         }
+    }
+
+    /// The leader, unless it has not been heard of for an election timeout.
+    pub(super) fn leader_of(
+        &self,
+        metrics: &RaftMetrics<TypeConfig>,
+    ) -> Option<(NodeId, NodeInfo)> {
+        let id = metrics.current_leader?;
+        let silent = self.heard_leader.lock().elapsed() > self.parts.quorum_deadline;
+        if id != self.parts.local.id && silent {
+            return None;
+        }
+        let membership = metrics.membership_config.membership();
+        Some((id, membership.get_node(&id)?.clone()))
+    }
+
+    /// Has a peer called at this address from now on.
+    pub(crate) fn know_address(&self, id: NodeId, node: &NodeInfo) {
+        self.parts.network.control(id, node);
+    }
+
+    /// Notes that a leader sent something.
+    pub(crate) fn hear_leader(&self) {
+        *self.heard_leader.lock() = Instant::now();
     }
 
     /// Waits until a module is the state machine, on this node.
@@ -310,7 +331,7 @@ impl Consensus {
             id: metrics.id,
             state: role(&metrics),
             term: metrics.current_term,
-            leader: metrics.current_leader,
+            leader: self.leader_of(&metrics).map(|(id, _)| id),
             last_log_index: metrics.last_log_index,
             committed_index: index(&metrics.local_committed),
             applied_index: index(&metrics.last_applied),
@@ -367,6 +388,7 @@ impl Consensus {
     pub fn servers(&self) -> Vec<ServerStatus> {
         let metrics = self.metrics();
         let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        let leader = self.leader_of(&metrics).map(|(id, _)| id);
         let server = |(id, node): (&NodeId, &NodeInfo)| ServerStatus {
             id: *id,
             addr: node.raft_addr.clone(),
@@ -377,7 +399,7 @@ impl Consensus {
                 "learner"
             }
             .to_owned(),
-            leader: metrics.current_leader == Some(*id),
+            leader: leader == Some(*id),
         };
         metrics.membership_config.nodes().map(server).collect()
     }

@@ -114,17 +114,13 @@ impl Consensus {
     ) -> Result<tokio::sync::MutexGuard<'_, ()>, MembershipError> {
         let metrics = self.metrics();
         if metrics.state != ServerState::Leader {
-            let membership = metrics.membership_config.membership();
-            let leader = metrics
-                .current_leader
-                .filter(|id| *id != self.parts.local.id);
-            return Err(
-                match leader.and_then(|id| Some((id, membership.get_node(&id)?.clone()))) {
-                    Some((id, node)) => ProposeError::NotLeader { id, node },
-                    None => ProposeError::NoLeader,
+            return Err(match self.leader_of(&metrics) {
+                Some((id, node)) if id != self.parts.local.id => {
+                    ProposeError::NotLeader { id, node }
                 }
-                .into(),
-            );
+                _ => ProposeError::NoLeader,
+            }
+            .into());
         }
         let timeout = self.parts.limits.request_timeout;
         let turn = tokio::time::timeout(timeout, self.membership_changes.lock()).await;

@@ -58,7 +58,25 @@ impl DataDir {
         for folder in [dir.snapshots(), dir.modules(), dir.cache()] {
             create_private(&*dir.files, &folder)?;
         }
+        dir.check_whole()?;
         Ok(dir)
+    }
+
+    /// A log that was lost is not an empty one: a node that forgot its votes and entries could
+    /// elect a leader that lacks what it once acknowledged.
+    fn check_whole(&self) -> Result<(), StorageError> {
+        let log = self.log();
+        let used = |folder: &Path| {
+            let mut entries =
+                std::fs::read_dir(folder).map_err(StorageError::io("list", folder))?;
+            Ok::<_, StorageError>(entries.next().is_some())
+        };
+        if !log.exists() && (used(&self.snapshots())? || used(&self.modules())?) {
+            let reason = "it is gone, and the node has forgotten its votes: remove this node from \
+                          the cluster and start it anew, with a new --id and an empty --data-dir";
+            return Err(StorageError::damaged(log.display(), reason));
+        }
+        Ok(())
     }
 
     /// The directory itself.

@@ -37,7 +37,7 @@ impl Database {
         let path = path.as_ref();
         let redb = builder()
             .create(path)
-            .map_err(StorageError::database("open the database"))?;
+            .map_err(|error| StorageError::io("open", path)(std::io::Error::other(error)))?;
         let database = Self::prepare(redb)?;
         // The file's name must be on disk before anything in it is relied upon.
         let dir = path.parent().unwrap_or(Path::new("."));

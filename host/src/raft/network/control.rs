@@ -35,7 +35,7 @@ pub(crate) enum CallError {
 #[derive(Debug)]
 pub(crate) struct ControlLane {
     local: Arc<Local>,
-    target: Target,
+    target: Mutex<Target>,
     idle: Mutex<Vec<ControlConnection>>,
 }
 
@@ -49,13 +49,24 @@ impl ControlLane {
     pub(crate) fn new(local: Arc<Local>, target: Target) -> Self {
         Self {
             local,
-            target,
+            target: Mutex::new(target),
             idle: Mutex::new(Vec::new()),
         }
     }
 
-    pub(crate) fn target(&self) -> &Target {
-        &self.target
+    /// Whom this lane calls now.
+    pub(crate) fn target(&self) -> Target {
+        self.target.lock().clone()
+    }
+
+    /// Calls the peer elsewhere from now on, if it has moved.
+    pub(crate) fn retarget(&self, target: Target) {
+        let mut current = self.target.lock();
+        if *current != target {
+            tracing::info!(peer = target.id, addr = %target.addr, "a peer has moved");
+            *current = target;
+            self.idle.lock().clear();
+        }
     }
 
     /// Asks, and waits for the answer until the deadline. Every question may be asked twice: one
@@ -66,6 +77,7 @@ impl ControlLane {
         request: ControlRequest,
         deadline: Duration,
     ) -> Result<ControlResponse, CallError> {
+        let target = self.target();
         let ask = async {
             let idle = self.idle.lock().pop();
             if let Some(connection) = idle
@@ -73,9 +85,9 @@ impl ControlLane {
             {
                 return Ok(response);
             }
-            let (connection, _) = dial(&self.local, &self.target, Lane::Control).await?;
+            let (connection, _) = dial(&self.local, &target, Lane::Control).await?;
             let io = |source| CallError::Io {
-                addr: self.target.addr.clone(),
+                addr: target.addr.clone(),
                 source,
             };
             self.exchange(
@@ -88,7 +100,7 @@ impl ControlLane {
             .await
             .map_err(io)
         };
-        let addr = || self.target.addr.clone();
+        let addr = || target.addr.clone();
         match tokio::time::timeout(deadline, ask).await {
             Err(_) => Err(CallError::Deadline {
                 addr: addr(),

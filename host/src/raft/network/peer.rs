@@ -49,18 +49,18 @@ impl Network {
         }
     }
 
-    /// The control lane to a peer, at the address that the membership has now.
+    /// The control lane to a peer, which from now on is called at the address of `node`. Clients
+    /// made earlier follow: openraft keeps them when only an address of the membership changes.
     pub(crate) fn control(&self, id: NodeId, node: &NodeInfo) -> Arc<ControlLane> {
         let target = target(id, node);
         let mut lanes = self.control.lock();
-        match lanes.get(&id) {
-            Some(lane) if *lane.target() == target => Arc::clone(lane),
-            _ => {
-                let lane = Arc::new(ControlLane::new(Arc::clone(&self.local), target));
-                lanes.insert(id, Arc::clone(&lane));
-                lane
-            }
+        if let Some(lane) = lanes.get(&id) {
+            lane.retarget(target);
+            return Arc::clone(lane);
         }
+        let lane = Arc::new(ControlLane::new(Arc::clone(&self.local), target));
+        lanes.insert(id, Arc::clone(&lane));
+        lane
     }
 
     fn client(&self, id: NodeId, node: &NodeInfo, streams_on: Lane) -> Peer {
@@ -179,7 +179,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             let connection = match self.append.take() {
                 Some(connection) => connection,
                 None => {
-                    let dialled = dial(&self.local, self.control.target(), Lane::Append).await;
+                    let dialled = dial(&self.local, &self.control.target(), Lane::Append).await;
                     let (connection, _) = dialled.map_err(|error| unreachable_peer(&error))?;
                     AppendConnection::new(connection)
                 }
@@ -234,7 +234,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let (mut connection, _) = dial(&self.local, self.control.target(), Lane::Snapshot)
+        let (mut connection, _) = dial(&self.local, &self.control.target(), Lane::Snapshot)
             .await
             .map_err(|error| unreachable_peer(&error))?;
         let send = transfer::send(&mut connection, vote, &snapshot.snapshot, option.hard_ttl());

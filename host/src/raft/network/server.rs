@@ -160,11 +160,13 @@ async fn answer(request: ControlRequest, consensus: &Consensus) -> ControlRespon
             .await
             .map(ControlResponse::Vote)
             .map_err(|error| error.to_string()),
-        ControlRequest::Heartbeat(append) => raft
-            .append_entries(append)
-            .await
-            .map(ControlResponse::Heartbeat)
-            .map_err(|error| error.to_string()),
+        ControlRequest::Heartbeat(append) => {
+            consensus.hear_leader();
+            raft.append_entries(append)
+                .await
+                .map(ControlResponse::Heartbeat)
+                .map_err(|error| error.to_string())
+        }
         ControlRequest::TransferLeader(transfer) => raft
             .handle_transfer_leader(transfer)
             .await
