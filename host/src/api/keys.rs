@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use bytes::Bytes;
 use rkv_kv_protocol::{Answer, Command, PROTOCOL, Query};
 
-use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::{query_bytes, query_text, read_body};
+use super::request::{query_bytes, read_body};
+use super::{ApiState, listing};
 use crate::config::MAX_BATCH_KEYS;
 use crate::raft::ReadError;
 
@@ -25,7 +25,7 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
         .route("/keys/{key}", key())
         .route("/key/{key}", key())
-        .route("/keys", get(list).post(write_batch))
+        .route("/keys", get(listing::list).post(write_batch))
 }
 
 async fn read(
@@ -98,38 +98,6 @@ async fn delete(
     Ok(StatusCode::OK)
 }
 
-async fn list(
-    State(api): State<Arc<ApiState>>,
-    RawQuery(parameters): RawQuery,
-) -> Result<Response, Failed> {
-    expect_kv(&api)?;
-    let prefix = query_text(parameters.as_deref(), "prefix")?.unwrap_or_default();
-    let after = query_text(parameters.as_deref(), "after")?;
-    let limit = match query_text(parameters.as_deref(), "limit")? {
-        None => 0,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| *limit > 0)
-            .ok_or_else(|| {
-                Problem::bad_request(format!("`{text}` is not a limit: a number from 1 on"))
-            })?,
-    };
-    let after = after.as_deref().map(str::as_bytes);
-    let query = Query::Keys {
-        prefix: prefix.as_bytes(),
-        after,
-        limit,
-    }
-    .encode();
-    let answer = api.ask(parameters.as_deref(), Bytes::from(query)).await?;
-    let Ok(Answer::Keys { keys, .. }) = Answer::decode(&answer) else {
-        return Err(broken_protocol().into());
-    };
-    let keys: Result<Vec<&str>, _> = keys.into_iter().map(std::str::from_utf8).collect();
-    Ok(Json(keys.map_err(|_| broken_protocol())?).into_response())
-}
-
 async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<StatusCode, Failed> {
     expect_kv(&api)?;
     api.consensus.expect_leader()?;
@@ -179,7 +147,7 @@ fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-fn expect_kv(api: &ApiState) -> Result<(), Failed> {
+pub(super) fn expect_kv(api: &ApiState) -> Result<(), Failed> {
     match api.consensus.speaks(PROTOCOL) {
         Some(true) => Ok(()),
         None => Err(ReadError::NoModule.into()),
@@ -193,7 +161,7 @@ fn expect_kv(api: &ApiState) -> Result<(), Failed> {
     }
 }
 
-fn broken_protocol() -> Problem {
+pub(super) fn broken_protocol() -> Problem {
     let detail = format!("the active module lists {PROTOCOL} and answers in another encoding");
     Problem::new(
         StatusCode::BAD_GATEWAY,

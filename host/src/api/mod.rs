@@ -2,6 +2,7 @@
 
 mod fsm;
 mod keys;
+mod listing;
 mod nodes;
 mod problem;
 mod redirect;

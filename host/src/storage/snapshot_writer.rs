@@ -15,7 +15,7 @@ use crate::types::SnapshotMeta;
 
 /// Bytes written between two syncs. Without them the system hoards a snapshot in memory and writes
 /// it out at the end, and every commit to the log that is made meanwhile waits behind it.
-pub(super) const SYNC_BYTES: u64 = 8 << 20;
+pub(super) const SYNC_BYTES: u64 = 1 << 20;
 
 /// Writes a snapshot file. Nobody sees it before [`SnapshotWriter::finish`]; dropped before that,
 /// it leaves nothing behind.
