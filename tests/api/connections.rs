@@ -7,8 +7,9 @@ use rkv_tests::{Cluster, Connection, Ended};
 
 use crate::shared::three;
 
-/// Far below what an unbounded reader would take, above what buffers of both sides hold.
-const MUCH: usize = 64 << 20;
+/// Far below what an unbounded reader would take. Above what the daemon reads and throws away so
+/// that its answer arrives, and what the buffers of both sides hold.
+const MUCH: usize = 256 << 20;
 
 #[tokio::test]
 async fn a_body_that_announces_too_much_is_refused_before_it_is_sent() {

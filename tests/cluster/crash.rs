@@ -7,6 +7,9 @@ use rkv_tests::{Cluster, Fate, History, Workload};
 /// How many clients write at the same time.
 const WRITERS: usize = 4;
 
+/// Enough clients that at any moment some entry is on its way to a disk.
+const MANY_WRITERS: usize = 16;
+
 async fn verify_everywhere(cluster: &mut Cluster, history: &History) {
     eprintln!(
         "{} acknowledged, {} unknown, {} refused",
@@ -50,27 +53,33 @@ async fn a_leader_killed_again_and_again_loses_no_acknowledged_write() {
     verify_everywhere(&mut cluster, &history).await;
 }
 
+/// A leader replicates beside its own fsync, so an entry may be committed on its followers' disks
+/// and not be on its own. Such a leader, killed and started again together with the others, must not
+/// go on in its old term: it would give the indexes that it lost to other commands, and nobody
+/// could tell the two apart by their log ids.
 #[tokio::test]
 async fn all_nodes_killed_at_once_come_back_with_every_acknowledged_write() {
     let mut cluster = Cluster::start(3).await;
-    let workload = Workload::start(&cluster, "at-once", WRITERS);
-    workload.progress(200).await;
-    for id in cluster.ids() {
-        cluster.node_mut(id).kill9();
+    let workload = Workload::start(&cluster, "at-once", MANY_WRITERS);
+    for _ in 0..4 {
+        workload.progress(200).await;
+        for id in cluster.ids() {
+            cluster.node_mut(id).kill9();
+        }
+        let started = Instant::now();
+        for id in cluster.ids() {
+            cluster.node_mut(id).start();
+        }
+        // One more than answers that may have been on their way when the nodes were killed.
+        workload.progress(MANY_WRITERS + 1).await;
+        let serving = started.elapsed();
+        eprintln!("serving again {serving:?} after the restart of all three nodes");
+        // The goal is 5 s; a machine that runs other tests beside this one may take longer.
+        assert!(
+            serving < Duration::from_secs(30),
+            "serving again only after {serving:?}"
+        );
     }
-    let started = Instant::now();
-    for id in cluster.ids() {
-        cluster.node_mut(id).start();
-    }
-    workload.progress(1).await;
-    let serving = started.elapsed();
-    eprintln!("serving again {serving:?} after the restart of all three nodes");
-    // The goal is 5 s; a machine that runs other tests beside this one may take longer.
-    assert!(
-        serving < Duration::from_secs(30),
-        "serving again only after {serving:?}"
-    );
-    workload.progress(50).await;
     let history = workload.stop().await;
     cluster.ready().await;
     verify_everywhere(&mut cluster, &history).await;

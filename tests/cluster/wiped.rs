@@ -3,7 +3,7 @@
 use std::fs;
 
 use rkv_tests::Cluster;
-use rkv_tests::wait::GENEROUS;
+use rkv_tests::wait::{GENEROUS, until};
 
 async fn wipe(cluster: &mut Cluster, id: u64) {
     cluster.node_mut(id).kill9();
@@ -66,7 +66,7 @@ async fn a_wiped_founder_that_founds_again_draws_nobody_away() {
         .into_iter()
         .filter(|&id| id != 1)
         .collect::<Vec<_>>();
-    rkv_tests::wait::until("the other two elect one of them", GENEROUS, async || {
+    until("the other two elect one of them", GENEROUS, async || {
         let stats = cluster.client(others[0]).stats().await;
         let leader = stats.leader.filter(|leader| others.contains(leader));
         leader.ok_or_else(|| format!("{stats:?}"))

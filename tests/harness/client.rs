@@ -9,6 +9,7 @@ use reqwest::{Method, redirect};
 
 use crate::answer::Answer;
 use crate::views::{ClusterStats, Server, Stats};
+use crate::wait::{self, GENEROUS};
 
 /// How long one request may take. Above every time-out of the server, which must answer first.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -149,18 +150,43 @@ impl Client {
         self.send(Method::DELETE, path, "").await
     }
 
-    /// Writes a key through the leader, which must accept it.
+    /// Writes a key through the leader. As every client should, repeats what was refused for now,
+    /// such as during an election.
+    ///
+    /// # Panics
+    ///
+    /// When it is not acknowledged in the end, or refused for good.
     pub async fn put(&self, key: &str, value: impl Into<Bytes>) {
-        self.follow(Method::POST, &key_path(key), value)
-            .await
-            .expect(200);
+        self.write(Method::POST, key, value.into()).await;
     }
 
-    /// Removes a key through the leader, which must accept it.
+    /// Removes a key through the leader, like [`Self::put`].
+    ///
+    /// # Panics
+    ///
+    /// When it is not acknowledged in the end, or refused for good.
     pub async fn remove(&self, key: &str) {
-        self.follow(Method::DELETE, &key_path(key), "")
-            .await
-            .expect(200);
+        self.write(Method::DELETE, key, Bytes::new()).await;
+    }
+
+    async fn write(&self, method: Method, key: &str, body: Bytes) {
+        let path = key_path(key);
+        wait::until("the write is acknowledged", GENEROUS, async || {
+            let answer = self.follow(method.clone(), &path, body.clone()).await;
+            match answer.status {
+                200 => Ok(()),
+                // Nodes that do not agree on a leader yet.
+                307 => Err(answer.to_string()),
+                status => {
+                    let problem = answer.problem(status);
+                    let refused_for_now =
+                        problem.retryable && problem.outcome.as_deref() == Some("not_applied");
+                    assert!(refused_for_now, "{answer}");
+                    Err(answer.to_string())
+                }
+            }
+        })
+        .await;
     }
 
     /// Reads a key linearizably.

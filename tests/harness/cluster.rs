@@ -16,6 +16,9 @@ use crate::wait::{self, GENEROUS, check};
 /// The environment variable that keeps data and logs of tests that pass, too.
 const KEEP: &str = "RKV_TEST_KEEP";
 
+/// A key that no test writes: reading it takes a leader with a quorum and a state machine.
+const PROBE: &str = "/keys/harness-probe";
+
 /// Nodes on an address and in a folder of their own. Dropping it ends every process; when that is
 /// because a test failed, it prints their logs and keeps the folder.
 #[derive(Debug)]
@@ -171,11 +174,8 @@ impl Cluster {
                 self.all_run(&running)?;
                 for &id in &running {
                     // A founder is healthy before its state machine is there, so ask that, too.
-                    for path in ["/health", "/keys"] {
-                        let answer = self.client(id).try_send(Method::GET, path, "").await;
-                        let answer = answer.map_err(|error| error.to_string())?;
-                        check(answer.status == 200, || answer.to_string())?;
-                    }
+                    self.serves(id, "/health").await?;
+                    self.serves(id, PROBE).await?;
                     let voters = self.client(id).stats().await.voters;
                     let all = running.iter().all(|id| voters.contains(id));
                     check(all, || format!("node {id} knows the voters {voters:?}"))?;
@@ -186,7 +186,8 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until all running nodes agree on a leader that is one of them, and returns it.
+    /// Waits until all running nodes agree on a leader that is one of them and has a quorum, and
+    /// returns it.
     ///
     /// # Panics
     ///
@@ -210,7 +211,7 @@ impl Cluster {
                 Some(leader)
                     if running.contains(&leader) && leaders.iter().all(|&l| l == Some(leader)) =>
                 {
-                    Ok(leader)
+                    self.serves(leader, PROBE).await.map(|()| leader)
                 }
                 _ => Err(format!("nodes {running:?} know the leaders {leaders:?}")),
             }
@@ -273,6 +274,12 @@ impl Cluster {
     /// Prints the command lines, folders and logs of all nodes, as a failed test does.
     pub fn report(&self) {
         report::print(self.nodes.values());
+    }
+
+    async fn serves(&self, id: u64, path: &str) -> Result<(), String> {
+        let answer = self.client(id).try_send(Method::GET, path, "").await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        check([200, 404].contains(&answer.status), || answer.to_string())
     }
 
     fn all_run(&mut self, ids: &[u64]) -> Result<(), String> {
