@@ -1,6 +1,6 @@
 //! The state machine driver: openraft's state machine over a WebAssembly component.
 //!
-//! One thread owns the component's instance ([`worker`]); everything else talks to it through a
+//! One thread owns the component's instance; everything else talks to it through a
 //! queue. Knows nothing of HTTP or of peers.
 
 mod activation;
