@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::local::Local;
-use super::network::{CallError, ControlRequest, ControlResponse, Network};
+use super::network::Network;
+use super::propose_error::ProposeError;
 use super::read_index::{ReadBarrier, ReadError, RoundError};
-use super::status::{ClusterStatus, NodeStatus, Role, ServerStatus};
 use crate::clock;
 use crate::config::RequestLimits;
 use crate::fsm::{FsmHandle, QueryError, StateMachine};
@@ -23,60 +23,6 @@ use crate::types::{
     Failure, InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TrapKind,
     TypeConfig,
 };
-
-/// How long another node may take to tell its figures.
-const STATUS_DEADLINE: Duration = Duration::from_secs(1);
-
-/// What became of a proposal that was not acknowledged.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ProposeError {
-    /// Another node leads. Nothing was proposed.
-    #[error("node {id} leads")]
-    NotLeader {
-        /// The leader.
-        id: NodeId,
-        /// Its addresses.
-        node: NodeInfo,
-    },
-    /// No leader is known. Nothing was proposed.
-    #[error("no leader is known to this node")]
-    NoLeader,
-    /// This leader has not heard from a quorum lately. Nothing was proposed.
-    #[error("the leader has lost its quorum")]
-    NoQuorum,
-    /// Too much is in flight here. Nothing was proposed.
-    #[error("{limit} proposals are in flight on this node already")]
-    Overloaded {
-        /// The bound on proposals in flight.
-        limit: usize,
-    },
-    /// The state machine's memory is nearly used up. Nothing was proposed.
-    #[error("the state machine uses {used} of {limit} bytes of memory")]
-    Full {
-        /// Bytes in use.
-        used: u64,
-        /// Bytes above which commands are refused.
-        limit: u64,
-    },
-    /// Nobody knows whether the command will be applied.
-    #[error("the outcome is unknown: {0}")]
-    Unknown(String),
-    /// This node no longer takes part. Nothing was proposed.
-    #[error("this node has stopped: {0}")]
-    Stopped(String),
-    /// The module refused the command, on every node alike.
-    #[error("the module refused the command: {} (code {})", .0.message, .0.code)]
-    Refused(Failure),
-    /// The command trapped: it is as if it had never run.
-    #[error("the command failed: {0}")]
-    Trapped(TrapKind),
-    /// No module is active yet; the command had no effect.
-    #[error("no state machine module is active yet")]
-    NoModule,
-    /// A host entry that could not be carried out, on every node alike.
-    #[error("{0}")]
-    Rejected(String),
-}
 
 /// What [`Consensus`] is assembled from.
 #[derive(Debug)]
@@ -322,93 +268,6 @@ impl Consensus {
             .map(ToString::to_string)
     }
 
-    /// This node's figures.
-    pub fn status(&self) -> NodeStatus {
-        let metrics: RaftMetrics<TypeConfig> = self.metrics();
-        let index = |id: &Option<crate::types::LogId>| id.as_ref().map(|id| id.index);
-        let membership = metrics.membership_config.membership();
-        NodeStatus {
-            id: metrics.id,
-            state: role(&metrics),
-            term: metrics.current_term,
-            leader: self.leader_of(&metrics).map(|(id, _)| id),
-            last_log_index: metrics.last_log_index,
-            committed_index: index(&metrics.local_committed),
-            applied_index: index(&metrics.last_applied),
-            snapshot_index: index(&metrics.snapshot),
-            purged_index: index(&metrics.purged),
-            voters: membership.voter_ids().collect(),
-            learners: membership.learner_ids().collect(),
-            stopped: metrics
-                .running_state
-                .as_ref()
-                .err()
-                .map(ToString::to_string),
-            fsm: self.parts.fsm.status(),
-            log: self.parts.log.stats().into(),
-        }
-    }
-
-    /// Every member's figures; members that do not answer are marked so.
-    pub async fn cluster_status(&self) -> Vec<ClusterStatus> {
-        let metrics = self.metrics();
-        let nodes = metrics
-            .membership_config
-            .nodes()
-            .map(|(id, node)| (*id, node.clone()));
-        let ask = nodes.map(async |(id, node)| {
-            let stats = self.status_of(id, &node).await;
-            ClusterStatus {
-                id,
-                reachable: stats.is_ok(),
-                stats: stats.ok(),
-            }
-        });
-        futures::future::join_all(ask).await
-    }
-
-    async fn status_of(&self, id: NodeId, node: &NodeInfo) -> Result<NodeStatus, CallError> {
-        if id == self.parts.local.id {
-            return Ok(self.status());
-        }
-        let control = self.parts.network.control(id, node);
-        match control
-            .call(ControlRequest::Status, STATUS_DEADLINE)
-            .await?
-        {
-            ControlResponse::Status(status) => Ok(*status),
-            _ => Err(CallError::Failed {
-                addr: node.raft_addr.clone(),
-                reason: "it answered another question".to_owned(),
-            }),
-        }
-    }
-
-    /// Every member, as the membership has it.
-    pub fn servers(&self) -> Vec<ServerStatus> {
-        let metrics = self.metrics();
-        let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
-        let leader = self.leader_of(&metrics).map(|(id, _)| id);
-        let server = |(id, node): (&NodeId, &NodeInfo)| ServerStatus {
-            id: *id,
-            addr: node.raft_addr.clone(),
-            http_addr: node.http_addr.clone(),
-            role: if voters.contains(id) {
-                "voter"
-            } else {
-                "learner"
-            }
-            .to_owned(),
-            leader: leader == Some(*id),
-        };
-        metrics.membership_config.nodes().map(server).collect()
-    }
-
-    /// What this node is right now.
-    pub fn role(&self) -> Role {
-        role(&self.metrics())
-    }
-
     /// The data directory that the membership knows for a node.
     pub(crate) fn instance_of(&self, id: NodeId) -> Option<InstanceId> {
         let metrics = self.metrics();
@@ -440,15 +299,6 @@ impl Consensus {
 
     pub(crate) fn snapshots(&self) -> &SnapshotStore {
         &self.parts.snapshots
-    }
-}
-
-fn role(metrics: &RaftMetrics<TypeConfig>) -> Role {
-    match metrics.state {
-        ServerState::Leader => Role::Leader,
-        ServerState::Candidate => Role::Candidate,
-        ServerState::Follower => Role::Follower,
-        ServerState::Learner | ServerState::Shutdown => Role::Learner,
     }
 }
 

@@ -8,8 +8,9 @@ use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, ServerState};
 use tokio::time::Instant;
 
-use super::consensus::{Consensus, ProposeError};
+use super::consensus::Consensus;
 use super::network::{DialError, HandshakeError, Lane, Target, dial};
+use super::propose_error::ProposeError;
 use crate::types::{NodeId, NodeInfo, TypeConfig};
 
 /// A learner this close to the leader's log, in entries, is promoted: it will not hold commits up

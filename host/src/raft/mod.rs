@@ -2,16 +2,19 @@
 //! membership changes. Knows no HTTP route.
 
 mod consensus;
+mod figures;
 mod local;
 mod membership;
 mod network;
+mod propose_error;
 mod read_index;
 mod status;
 
-pub use consensus::{Consensus, ConsensusParts, ProposeError};
+pub use consensus::{Consensus, ConsensusParts};
 pub use local::Local;
 pub use membership::MembershipError;
 pub use network::Network;
 pub(crate) use network::serve;
+pub use propose_error::ProposeError;
 pub use read_index::ReadError;
 pub use status::{ClusterStatus, NodeStatus, Role, ServerStatus};

@@ -49,13 +49,13 @@ impl LogStore {
         start: LogIndex,
         end: LogIndex,
     ) -> Result<Vec<Entry>, StorageError> {
-        let bytes = self.inner.limits.read_bytes;
-        let slice = self.inner.tail.lock().slice_limited(start, end, bytes);
-        if slice.disk.is_empty() {
-            return Ok(slice.recent);
+        match self.recent_page(start, end) {
+            Ok(entries) => Ok(entries),
+            Err(slice) => {
+                self.blocking(move |inner| read_page(inner, slice, start, end))
+                    .await
+            }
         }
-        self.blocking(move |inner| read_page(inner, slice, start, end))
-            .await
     }
 
     /// Entries from `start` on, before `end`: a bounded page of them, at least one where there is
@@ -68,12 +68,21 @@ impl LogStore {
         start: LogIndex,
         end: LogIndex,
     ) -> Result<Vec<Entry>, StorageError> {
+        match self.recent_page(start, end) {
+            Ok(entries) => Ok(entries),
+            Err(slice) => read_page(&self.inner, slice, start, end),
+        }
+    }
+
+    /// A page that is in memory, or where it begins on disk.
+    fn recent_page(&self, start: LogIndex, end: LogIndex) -> Result<Vec<Entry>, Slice> {
         let bytes = self.inner.limits.read_bytes;
         let slice = self.inner.tail.lock().slice_limited(start, end, bytes);
         if slice.disk.is_empty() {
-            return Ok(slice.recent);
+            Ok(slice.recent)
+        } else {
+            Err(slice)
         }
-        read_page(&self.inner, slice, start, end)
     }
 }
 
