@@ -17,7 +17,7 @@ use crate::wait::{self, GENEROUS, check};
 const KEEP: &str = "RKV_TEST_KEEP";
 
 /// A key that no test writes: reading it takes a leader with a quorum and a state machine.
-const PROBE: &str = "/keys/harness-probe";
+const PROBE: &str = "/keys/-";
 
 /// Nodes on an address and in a folder of their own. Dropping it ends every process; when that is
 /// because a test failed, it prints their logs and keeps the folder.
