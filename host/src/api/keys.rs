@@ -90,6 +90,7 @@ async fn delete(
     key: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, Failed> {
     let key = accept_key(&api, key).await?;
+    api.consensus.expect_leader()?;
     let command = Command::Delete {
         key: key.as_bytes(),
     }

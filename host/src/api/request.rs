@@ -18,12 +18,18 @@ const DISCARDED_BYTES: usize = 64 << 20;
 
 /// Reads a whole body of at most `limit` bytes.
 pub(crate) async fn read_body(body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(BODY_DEADLINE, collect(body, what, limit)).await;
-    read.unwrap_or_else(|_| {
-        Err(Problem::bad_request(format!(
-            "the body did not arrive within {BODY_DEADLINE:?}"
-        )))
-    })
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > limit.saturating_add(DISCARDED_BYTES) {
+        return Err(Problem::too_large(what, limit as u64));
+    }
+    match tokio::time::timeout(BODY_DEADLINE, collect(body, what, limit)).await {
+        Ok(read) => read,
+        Err(_) if announced > limit => Err(Problem::too_large(what, limit as u64)),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {BODY_DEADLINE:?}");
+            Err(Problem::bad_request(detail))
+        }
+    }
 }
 
 async fn collect(mut body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {

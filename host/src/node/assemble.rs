@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use openraft::storage::RaftLogStorage;
 use openraft::{Raft, SnapshotPolicy};
 use tokio::net::TcpListener;
 
@@ -61,6 +62,18 @@ pub enum StartError {
     /// The state machine cannot be brought to where it was.
     #[error(transparent)]
     Fsm(#[from] FsmError),
+    /// The log does not begin where the newest good snapshot ends.
+    #[error(
+        "the log in {dir} begins behind index {purged}, and no good snapshot in {dir}/snapshots \
+         covers what came before: put the snapshot back, or remove this node from the cluster and \
+         start it anew, with a new --id and an empty --data-dir"
+    )]
+    Uncovered {
+        /// The data directory.
+        dir: String,
+        /// The last entry that was purged.
+        purged: u64,
+    },
     /// Raft cannot start from what is on disk.
     #[error("cannot start raft: {0}")]
     Raft(String),
@@ -120,6 +133,7 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let snapshots = SnapshotStore::open(&data_dir)?;
     let log = LogStore::open(&database, LogLimits::DEFAULT)?;
     log.set_purge_floor(snapshots.purge_floor())?;
+    check_covered(config, &log, &snapshots).await?;
     let parts = MachineParts {
         engine: engine.clone(),
         modules: modules.clone(),
@@ -160,6 +174,33 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
         raft_listener,
         http_listener,
         data_dir,
+    })
+}
+
+/// Refuses a log whose beginning is lost, in words that openraft does not have.
+async fn check_covered(
+    config: &Config,
+    log: &LogStore,
+    snapshots: &SnapshotStore,
+) -> Result<(), StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::Raft(error.to_string());
+    let state = log
+        .clone()
+        .get_log_state()
+        .await
+        .map_err(|error| failed(&error))?;
+    let Some(purged) = state.last_purged_log_id else {
+        return Ok(());
+    };
+    let snapshots = snapshots.clone();
+    let newest = tokio::task::spawn_blocking(move || snapshots.newest_good()).await;
+    let newest = newest.map_err(|panic| failed(&panic))??;
+    if newest.and_then(|file| file.meta().last_log_id) >= Some(purged) {
+        return Ok(());
+    }
+    Err(StartError::Uncovered {
+        dir: config.data_dir.display().to_string(),
+        purged: purged.index,
     })
 }
 
@@ -209,6 +250,10 @@ fn raft_config(id: NodeId, timing: &RaftTiming, keep_entries: u64) -> openraft::
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: keep_entries,
         enable_pre_vote: Some(true),
+        // By default a leader that restarts goes on leading in its term, without an election. But an
+        // entry may be committed by its followers' disks while it is not on the leader's own: a
+        // leader that lost it with its memory would give the same index to another command.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     }
 }

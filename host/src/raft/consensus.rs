@@ -19,10 +19,7 @@ use crate::config::RequestLimits;
 use crate::fsm::{FsmHandle, QueryError, StateMachine};
 use crate::storage::{LogStore, Origin, SnapshotStore};
 use crate::tasks::Tasks;
-use crate::types::{
-    Failure, InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TrapKind,
-    TypeConfig,
-};
+use crate::types::{InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TypeConfig};
 
 /// What [`Consensus`] is assembled from.
 #[derive(Debug)]
@@ -126,10 +123,10 @@ impl Consensus {
         error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>,
     ) -> ProposeError {
         match error {
-            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
-                match (forward.leader_id, forward.leader_node) {
-                    // A leader that is handing over, or that was removed, names itself.
-                    (Some(id), Some(node)) if id != self.parts.local.id => {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
+                // A leader that is handing over, or that was removed, names itself.
+                match self.leader_of(&self.metrics()) {
+                    Some((id, node)) if id != self.parts.local.id => {
                         ProposeError::NotLeader { id, node }
                     }
                     _ => ProposeError::NoLeader,

@@ -7,7 +7,7 @@ use openraft::{RaftMetrics, ServerState};
 use super::consensus::Consensus;
 use super::network::{CallError, ControlRequest, ControlResponse};
 use super::status::{ClusterStatus, NodeStatus, Role, ServerStatus};
-use crate::types::{LogId, NodeId, NodeInfo, TypeConfig};
+use crate::types::{NodeId, NodeInfo, TypeConfig};
 
 /// How long another node may take to tell its figures.
 const STATUS_DEADLINE: Duration = Duration::from_secs(1);

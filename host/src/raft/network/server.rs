@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
@@ -27,11 +29,15 @@ use crate::types::TypeConfig;
 const MAX_CONNECTIONS: usize = 512;
 
 /// How long to wait after a failed accept: it is the process that ran out of something.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the same reason for turning a connection away is logged.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Serves the raft protocol on `listener` until the tasks are cancelled.
 pub(crate) async fn serve(listener: TcpListener, consensus: Arc<Consensus>, tasks: Tasks) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let refusals = Arc::new(Refusals::default());
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -45,10 +51,10 @@ pub(crate) async fn serve(listener: TcpListener, consensus: Arc<Consensus>, task
             tracing::warn!("a raft connection was closed: {MAX_CONNECTIONS} are open already");
             continue;
         };
-        let consensus = Arc::clone(&consensus);
+        let (consensus, refusals) = (Arc::clone(&consensus), Arc::clone(&refusals));
         tasks.spawn("raft-connection", async move {
             let peer = stream.peer_addr();
-            if let Err(error) = serve_connection(stream, &consensus).await
+            if let Err(error) = serve_connection(stream, &consensus, &refusals).await
                 && !is_hang_up(&error)
             {
                 tracing::warn!(?peer, %error, "a raft connection broke");
@@ -63,7 +69,32 @@ fn is_hang_up(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-async fn serve_connection(stream: TcpStream, consensus: &Arc<Consensus>) -> io::Result<()> {
+/// Logs why connections are turned away, and not ten times a second: a peer with the wrong address
+/// never stops asking.
+#[derive(Debug, Default)]
+struct Refusals {
+    last: Mutex<Option<(String, Instant)>>,
+}
+
+impl Refusals {
+    fn note(&self, peer: IpAddr, refusal: &Refusal) {
+        let text = format!("{peer}: {refusal}");
+        let mut last = self.last.lock();
+        let said = |(before, at): &(String, Instant)| {
+            *before == text && at.elapsed() < REFUSAL_LOG_INTERVAL
+        };
+        if !last.as_ref().is_some_and(said) {
+            tracing::warn!(%peer, %refusal, "turned a raft connection away");
+            *last = Some((text, Instant::now()));
+        }
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    consensus: &Arc<Consensus>,
+    refusals: &Refusals,
+) -> io::Result<()> {
     tune(&stream)?;
     let peer = stream.peer_addr()?;
     let mut connection = frame::connection(stream);
@@ -73,7 +104,7 @@ async fn serve_connection(stream: TcpStream, consensus: &Arc<Consensus>) -> io::
     let hello = match greeted.await? {
         Ok(hello) => hello,
         Err(refusal) => {
-            tracing::warn!(%peer, %refusal, "turned a raft connection away");
+            refusals.note(peer.ip(), &refusal);
             return Ok(());
         }
     };
