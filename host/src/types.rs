@@ -241,6 +241,11 @@ pub enum Proposal {
     },
     /// The module becomes the state machine at this index.
     Activate(Activation),
+    /// The module is forgotten, unless it is needed.
+    RemoveModule {
+        /// The module.
+        module: ModuleId,
+    },
 }
 
 /// The size of the pieces that modules travel in, so that heartbeats and writes go between them.
@@ -257,6 +262,20 @@ pub struct Activation {
     pub limits: Limits,
     /// The engine that the proposer runs. A node with another one must not apply further.
     pub fingerprint: [u8; 32],
+    /// The module that has to be active before; `None` for any.
+    pub expect: Option<ModuleId>,
+    /// What the module starts with.
+    pub state: StateSource,
+}
+
+/// What a module starts with when it is activated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateSource {
+    /// The state of the module before it, which it has to be able to restore.
+    #[default]
+    Migrate,
+    /// Nothing.
+    Reset,
 }
 
 impl fmt::Debug for Proposal {
@@ -281,6 +300,7 @@ impl fmt::Debug for Proposal {
                 write!(f, "ModuleCommit({module}, {size} bytes)")
             }
             Self::Activate(activation) => write!(f, "Activate({})", activation.module),
+            Self::RemoveModule { module } => write!(f, "RemoveModule({module})"),
         }
     }
 }

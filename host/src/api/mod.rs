@@ -3,6 +3,7 @@
 mod fsm;
 mod keys;
 mod listing;
+mod modules;
 mod nodes;
 mod problem;
 mod redirect;

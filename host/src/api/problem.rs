@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::raft::{MembershipError, ProposeError, ReadError};
+use crate::raft::{MembershipError, ModuleCallError, ProposeError, ReadError};
 use crate::types::NodeInfo;
 
 /// Seconds after which a request that was refused for now is worth repeating.
@@ -223,6 +223,32 @@ impl From<MembershipError> for Problem {
                 Self::unavailable("catching_up", "The node is catching up", detail)
             }
             MembershipError::Propose(error) => error.into(),
+        }
+    }
+}
+
+impl From<ModuleCallError> for Problem {
+    fn from(error: ModuleCallError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ModuleCallError::Invalid(_) => {
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                Self::new(status, "invalid_module", "Not a usable module", detail)
+            }
+            ModuleCallError::Unknown(_) => Self::new(
+                StatusCode::NOT_FOUND,
+                "no_such_module",
+                "No such module",
+                detail,
+            ),
+            ModuleCallError::NotReady(_) => {
+                let title = "Not every voter has the module ready";
+                Self::new(StatusCode::CONFLICT, "not_ready", title, detail).retryable()
+            }
+            ModuleCallError::Conflict(_) => conflict(detail),
+            ModuleCallError::Refused(_) => refused(detail),
+            ModuleCallError::Node(_) => Self::unavailable("stopped", "This node failed", detail),
+            ModuleCallError::Propose(error) => error.into(),
         }
     }
 }

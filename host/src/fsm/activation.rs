@@ -3,7 +3,7 @@
 use super::host_state::ActiveModule;
 use super::machine::{FsmError, Machine, StepError};
 use super::section::CHUNK_BYTES;
-use crate::types::{Activation, Description, Failure, LogIndex, Reply};
+use crate::types::{Activation, Description, Failure, LogIndex, Reply, StateSource};
 use crate::wasm::{Fault, Instance, Snapshot};
 
 impl Machine {
@@ -18,22 +18,30 @@ impl Machine {
         if !self.host.modules.contains_key(&module) {
             return Ok(Reply::Rejected(format!("module {module} was not uploaded")));
         }
+        let active = self.host.active.as_ref().map(|active| active.module);
+        if let Some(expected) = activation.expect
+            && active != Some(expected)
+        {
+            let found = active.map_or("none".to_owned(), |active| active.to_string());
+            return Ok(Reply::Rejected(format!(
+                "module {expected} was expected to be active, and it is {found}"
+            )));
+        }
         let mut next = self.instantiate(
             activation.module,
             &activation.limits,
             activation.fingerprint,
         )?;
         let description = next.describe().map_err(StepError::Fault)?;
-        if let (Some(old), Some(active)) = (&mut self.instance, &self.host.active)
-            && let Err(failure) = migrate(old, &active.description, &mut next)?
+        if let (StateSource::Migrate, Some(old), Some(active)) =
+            (activation.state, &mut self.instance, &self.host.active)
+            && let Err(refusal) = migrate(old, &active.description, &mut next)?
         {
-            return Ok(Reply::Rejected(format!(
-                "module {module} refuses the state of {}: {} (code {})",
-                active.module, failure.message, failure.code
-            )));
+            return Ok(Reply::Refused(refusal));
         }
         self.host.advance_clock(activation.time_ms);
-        self.host.active = Some(ActiveModule::new(activation, description, index));
+        let next_active = ActiveModule::new(activation, description, index);
+        self.host.activate(next_active);
         self.replace_instance(Some(next));
         tracing::info!(%module, index, "activated a module");
         Ok(Reply::Done)

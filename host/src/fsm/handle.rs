@@ -1,6 +1,6 @@
 //! The state machine as the rest of the node sees it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::host_state::{ActiveModule, HostState};
 use super::machine::FsmError;
+use super::registry::Registry;
 use super::worker::{Answer, Job, count};
 use crate::types::{Failure, LogIndex, ModuleId, NodeId, Reply, TrapKind};
 
@@ -43,7 +44,7 @@ pub enum QueryError {
 }
 
 /// The state machine's figures.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsmStatus {
     /// The active module.
     pub module: Option<ModuleId>,
@@ -65,6 +66,10 @@ pub struct FsmStatus {
     pub traps: u64,
     /// Queries answered.
     pub queries: u64,
+    /// Modules that this node has compiled.
+    pub ready: Vec<ModuleId>,
+    /// What the results of this node's engine depend on.
+    pub fingerprint: ModuleId,
 }
 
 /// What the thread tells everyone.
@@ -76,6 +81,8 @@ struct SharedState {
     applied: watch::Sender<Option<LogIndex>>,
     retired: RwLock<BTreeSet<NodeId>>,
     active: RwLock<Option<ActiveModule>>,
+    history: RwLock<Vec<ActiveModule>>,
+    modules: RwLock<BTreeMap<ModuleId, u64>>,
     memory: AtomicU64,
     memory_limit: AtomicU64,
     commands: AtomicU64,
@@ -90,6 +97,8 @@ impl Shared {
             applied: watch::Sender::new(None),
             retired: RwLock::default(),
             active: RwLock::default(),
+            history: RwLock::default(),
+            modules: RwLock::default(),
             memory: AtomicU64::new(0),
             memory_limit: AtomicU64::new(u64::MAX),
             commands: AtomicU64::new(0),
@@ -113,6 +122,10 @@ impl Shared {
                 .map_or(u64::MAX, |active| active.limits.memory_bytes);
             shared.memory_limit.store(limit, Ordering::Relaxed);
             *shared.active.write() = host.active.clone();
+            shared.history.write().clone_from(&host.history);
+        }
+        if *shared.modules.read() != host.modules {
+            shared.modules.write().clone_from(&host.modules);
         }
         // Last: whoever sees the index must see what came with it.
         shared.applied.send_replace(host.applied.map(|id| id.index));
@@ -135,14 +148,16 @@ impl Shared {
 pub struct FsmHandle {
     jobs: Sender<Job>,
     shared: Shared,
+    registry: Registry,
     waiting_queries: Arc<AtomicUsize>,
 }
 
 impl FsmHandle {
-    pub(super) fn new(jobs: Sender<Job>, shared: Shared) -> Self {
+    pub(super) fn new(jobs: Sender<Job>, shared: Shared, registry: Registry) -> Self {
         Self {
             jobs,
             shared,
+            registry,
             waiting_queries: Arc::default(),
         }
     }
@@ -202,6 +217,21 @@ impl FsmHandle {
         self.shared.0.retired.read().contains(&id)
     }
 
+    /// The modules on this node.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Modules whose bytes every node has, with their sizes.
+    pub fn modules(&self) -> BTreeMap<ModuleId, u64> {
+        self.shared.0.modules.read().clone()
+    }
+
+    /// The modules that were active before, the latest last.
+    pub fn history(&self) -> Vec<ActiveModule> {
+        self.shared.0.history.read().clone()
+    }
+
     /// The active module.
     pub fn active(&self) -> Option<ActiveModule> {
         self.shared.0.active.read().clone()
@@ -241,6 +271,8 @@ impl FsmHandle {
             batches: shared.batches.load(Ordering::Relaxed),
             traps: shared.traps.load(Ordering::Relaxed),
             queries: shared.queries.load(Ordering::Relaxed),
+            ready: self.registry.ready(),
+            fingerprint: ModuleId(self.registry.fingerprint()),
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::types::{
 /// Version of the encoding of [`HostState`] in snapshots.
 const HEAD_VERSION: u8 = 1;
 
+/// Activations that are remembered.
+const MAX_HISTORY: usize = 64;
+
 /// Modules that may be uploaded at the same time. Each may hold its whole size in memory.
 const MAX_UPLOADS: usize = 4;
 
@@ -54,6 +57,8 @@ pub struct HostState {
     pub modules: BTreeMap<ModuleId, u64>,
     /// The state machine, once there is one.
     pub active: Option<ActiveModule>,
+    /// The state machines before it, the latest last; at most [`MAX_HISTORY`].
+    pub history: Vec<ActiveModule>,
     /// The last entry applied.
     #[serde(skip)]
     pub applied: Option<LogId>,
@@ -66,6 +71,19 @@ pub struct HostState {
 }
 
 impl HostState {
+    /// Whether the cluster cannot do without a module: it is active, or the one before.
+    pub(super) fn needs(&self, module: ModuleId) -> bool {
+        let needed = self.active.iter().chain(self.history.last());
+        needed.into_iter().any(|needed| needed.module == module)
+    }
+
+    /// Makes a module the state machine.
+    pub(super) fn activate(&mut self, next: ActiveModule) {
+        self.history.extend(self.active.replace(next));
+        let surplus = self.history.len().saturating_sub(MAX_HISTORY);
+        self.history.drain(..surplus);
+    }
+
     /// The head of a snapshot file, after the version byte.
     pub(super) fn encode(&self) -> Vec<u8> {
         // Plain data: encoding it cannot fail.

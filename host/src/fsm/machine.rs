@@ -5,19 +5,19 @@
 //! its applied index moves.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::EntryPayload;
 use sha2::{Digest, Sha256};
 
 use super::host_state::HostState;
-use crate::storage::{Database, LogStore, ModuleStore, SnapshotStore};
+use super::registry::Registry;
+use crate::storage::{Database, LogStore, SnapshotStore};
 use crate::types::{
     ClusterId, Entry, Failure, Limits, LogIndex, ModuleId, Proposal, Reply, StoredMembership,
     TrapKind,
 };
-use crate::wasm::{ApplyEntry, Context, Engine, Fault, Instance, ModuleError};
+use crate::wasm::{ApplyEntry, Context, Fault, Instance, ModuleError};
 
 /// Why this node cannot go on applying. Never part of replicated state.
 #[derive(Debug, thiserror::Error)]
@@ -78,18 +78,14 @@ pub enum FsmError {
 /// What a machine is assembled from.
 #[derive(Debug)]
 pub struct MachineParts {
-    /// Runs modules.
-    pub engine: Engine,
-    /// The bytes of modules.
-    pub modules: Arc<ModuleStore>,
+    /// The modules.
+    pub registry: Registry,
     /// The snapshots to rebuild from.
     pub snapshots: SnapshotStore,
     /// The log to replay after a rebuild.
     pub log: LogStore,
     /// Knows the cluster, from which seeds are derived.
     pub database: Database,
-    /// Bytes that a module may have.
-    pub max_module_bytes: u64,
 }
 
 /// The module's instance and the host's state.
@@ -206,7 +202,7 @@ impl Machine {
                 offset,
                 bytes,
             }) => {
-                let max = self.parts.max_module_bytes;
+                let max = self.parts.registry.max_bytes();
                 if let Err(reason) = self.host.add_chunk(*module, *offset, bytes, max) {
                     return Ok(Reply::Rejected(reason));
                 }
@@ -216,6 +212,9 @@ impl Machine {
             }
             EntryPayload::Normal(Proposal::Activate(activation)) => {
                 return self.activate(activation, index);
+            }
+            EntryPayload::Normal(Proposal::RemoveModule { module }) => {
+                return self.remove_module(*module);
             }
         }
         Ok(Reply::Done)
@@ -228,8 +227,22 @@ impl Machine {
                 "the pieces of module {module} do not make it up"
             )));
         }
-        self.parts.modules.put(&bytes).map_err(FsmError::from)?;
+        self.parts.registry.put(&bytes).map_err(FsmError::from)?;
+        self.parts.registry.prepare(module);
         self.host.modules.insert(module, size);
+        Ok(Reply::Done)
+    }
+
+    /// Forgets a module that nothing needs: neither the state machine, nor a rollback.
+    fn remove_module(&mut self, module: ModuleId) -> Result<Reply, StepError> {
+        if self.host.needs(module) {
+            return Ok(Reply::Rejected(format!(
+                "module {module} is active, or is what a rollback goes back to"
+            )));
+        }
+        if self.host.modules.remove(&module).is_some() {
+            self.parts.registry.remove(module).map_err(FsmError::from)?;
+        }
         Ok(Reply::Done)
     }
 
@@ -239,17 +252,10 @@ impl Machine {
         limits: &Limits,
         fingerprint: [u8; 32],
     ) -> Result<Instance, FsmError> {
-        if fingerprint != self.parts.engine.fingerprint() {
+        if fingerprint != self.parts.registry.fingerprint() {
             return Err(FsmError::Fingerprint { module });
         }
-        let bytes = self
-            .parts
-            .modules
-            .get(module)?
-            .ok_or(FsmError::NoModule { module })?;
-        let max_bytes = usize::try_from(self.parts.max_module_bytes).unwrap_or(usize::MAX);
-        let loaded = self.parts.engine.load(&bytes, max_bytes);
-        let loaded = loaded.map_err(|source| FsmError::Module { module, source })?;
+        let loaded = self.parts.registry.load(module)?;
         loaded
             .instantiate(limits)
             .map_err(|fault| FsmError::Fault(fault.to_string()))

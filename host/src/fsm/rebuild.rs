@@ -135,7 +135,7 @@ impl Machine {
 
     fn store_module(&self, bytes: &mut Vec<u8>) -> Result<(), FsmError> {
         if !bytes.is_empty() {
-            self.parts.modules.put(bytes)?;
+            self.parts.registry.put(bytes)?;
             bytes.clear();
         }
         Ok(())

@@ -1,16 +1,16 @@
 //! Writing a snapshot file, a chunk at a time, while entries go on being applied.
 
 use std::io;
-use std::sync::Arc;
 
 use openraft::storage::{RaftSnapshotBuilder, Snapshot};
 use openraft::type_config::alias::SnapshotOf;
 
 use super::handle::FsmHandle;
 use super::machine::FsmError;
+use super::registry::Registry;
 use super::section::{CHUNK_BYTES, Section};
 use super::worker::{Frozen, Job, SnapshotRead};
-use crate::storage::{ModuleStore, SnapshotFile, SnapshotStore, SnapshotWriter, StorageError};
+use crate::storage::{SnapshotFile, SnapshotStore, SnapshotWriter, StorageError};
 use crate::types::{SnapshotMeta, TypeConfig};
 
 /// A snapshot that is superseded this often in a row is given up: modules are being switched faster
@@ -22,15 +22,15 @@ const ATTEMPTS: usize = 5;
 pub struct SnapshotBuilder {
     fsm: FsmHandle,
     snapshots: SnapshotStore,
-    modules: Arc<ModuleStore>,
+    registry: Registry,
 }
 
 impl SnapshotBuilder {
-    pub(super) fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: Arc<ModuleStore>) -> Self {
+    pub(super) fn new(fsm: FsmHandle, snapshots: SnapshotStore, registry: Registry) -> Self {
         Self {
             fsm,
             snapshots,
-            modules,
+            registry,
         }
     }
 
@@ -60,11 +60,11 @@ impl SnapshotBuilder {
             last_log_id: host.applied,
             last_membership: host.membership.clone(),
         };
-        let (store, modules) = (self.snapshots.clone(), self.modules.clone());
+        let (store, registry) = (self.snapshots.clone(), self.registry.clone());
         let mut writer = blocking(move || {
             let mut writer = store.begin(meta, host.encode())?;
             for module in needed {
-                write_module(&mut writer, &modules, module)?;
+                write_module(&mut writer, &registry, module)?;
             }
             for (module, bytes) in &host.uploads {
                 for piece in bytes.chunks(CHUNK_BYTES as usize) {
@@ -98,11 +98,11 @@ impl SnapshotBuilder {
 
 fn write_module(
     writer: &mut SnapshotWriter,
-    modules: &ModuleStore,
+    registry: &Registry,
     module: crate::types::ModuleId,
 ) -> Result<(), StorageError> {
-    let bytes = modules
-        .get(module)?
+    let bytes = registry
+        .bytes(module)?
         .ok_or_else(|| StorageError::Refused(format!("module {module} is not on disk")))?;
     for piece in bytes.chunks(CHUNK_BYTES as usize) {
         writer.write_chunk(&Section::Module(module, piece).encode())?;

@@ -1,7 +1,6 @@
 //! openraft's state machine, in front of the thread that owns it.
 
 use std::io;
-use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
 use openraft::EntryPayload;
@@ -10,9 +9,10 @@ use openraft::type_config::alias::SnapshotOf;
 
 use super::handle::FsmHandle;
 use super::machine::FsmError;
+use super::registry::Registry;
 use super::snapshot::SnapshotBuilder;
 use super::worker::{Applicable, Job};
-use crate::storage::{ModuleStore, SnapshotFile, SnapshotStore};
+use crate::storage::{SnapshotFile, SnapshotStore};
 use crate::types::{LogId, Proposal, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries and bytes of commands that one job applies: queries and snapshot chunks go in between.
@@ -24,17 +24,17 @@ const APPLY_BATCH_BYTES: usize = 4 << 20;
 pub struct StateMachine {
     fsm: FsmHandle,
     snapshots: SnapshotStore,
-    modules: Arc<ModuleStore>,
+    registry: Registry,
 }
 
 impl StateMachine {
     /// The state machine behind `fsm`, with its snapshots in `snapshots` and the modules that those
-    /// need in `modules`.
-    pub fn new(fsm: FsmHandle, snapshots: SnapshotStore, modules: Arc<ModuleStore>) -> Self {
+    /// need in `registry`.
+    pub fn new(fsm: FsmHandle, snapshots: SnapshotStore, registry: Registry) -> Self {
         Self {
             fsm,
             snapshots,
-            modules,
+            registry,
         }
     }
 
@@ -95,7 +95,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         SnapshotBuilder::new(
             self.fsm.clone(),
             self.snapshots.clone(),
-            self.modules.clone(),
+            self.registry.clone(),
         )
     }
 

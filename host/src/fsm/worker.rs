@@ -84,6 +84,7 @@ pub(super) enum SnapshotRead {
 pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)> {
     let (jobs, queue) = channel();
     let shared = Shared::new();
+    let registry = parts.registry.clone();
     let worker = Worker {
         machine: Machine::new(parts),
         cursors: HashMap::new(),
@@ -94,7 +95,7 @@ pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)
         .name("rkv-fsm".to_owned())
         .stack_size(THREAD_STACK_BYTES)
         .spawn(move || worker.run(&queue))?;
-    Ok((FsmHandle::new(jobs, shared), thread))
+    Ok((FsmHandle::new(jobs, shared, registry), thread))
 }
 
 struct Worker {
@@ -217,7 +218,7 @@ impl Worker {
         self.cursors
             .insert(ticket, (self.machine.generation, cursor));
         let host = self.machine.host.clone();
-        let modules = host.active.iter().map(|active| active.module).collect();
+        let modules = host.modules.keys().copied().collect();
         Ok(Frozen {
             ticket,
             host,

@@ -9,7 +9,7 @@ use openraft::{Raft, SnapshotPolicy};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, MAX_MODULE_BYTES, RaftTiming};
-use crate::fsm::{self, FsmError, MachineParts, StateMachine};
+use crate::fsm::{self, FsmError, MachineParts, Registry, StateMachine};
 use crate::raft::{self, Consensus, ConsensusParts, Local, Network};
 use crate::storage::{
     DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError,
@@ -85,7 +85,6 @@ pub enum StartError {
 /// A node's layers, running, and its listeners, not yet served.
 pub(super) struct Layers {
     pub(super) consensus: Arc<Consensus>,
-    pub(super) engine: Engine,
     pub(super) tasks: Tasks,
     pub(super) log: LogStore,
     pub(super) fsm_thread: JoinHandle<()>,
@@ -129,18 +128,17 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
 
     let engine = Engine::new(Some(data_dir.cache()))
         .map_err(|error| StartError::Engine(error.to_string()))?;
-    let modules = Arc::new(ModuleStore::open(&data_dir)?);
+    let modules = ModuleStore::open(&data_dir)?;
+    let registry = Registry::new(engine, modules, MAX_MODULE_BYTES);
     let snapshots = SnapshotStore::open(&data_dir)?;
     let log = LogStore::open(&database, LogLimits::DEFAULT)?;
     log.set_purge_floor(snapshots.purge_floor())?;
     check_covered(config, &log, &snapshots).await?;
     let parts = MachineParts {
-        engine: engine.clone(),
-        modules: modules.clone(),
+        registry: registry.clone(),
         snapshots: snapshots.clone(),
         log: log.clone(),
         database,
-        max_module_bytes: MAX_MODULE_BYTES,
     };
     let (fsm, fsm_thread) = fsm::start(parts).map_err(StartError::Thread)?;
 
@@ -150,7 +148,7 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
         config,
         &network,
         &log,
-        StateMachine::new(fsm.clone(), snapshots.clone(), modules),
+        StateMachine::new(fsm.clone(), snapshots.clone(), registry),
     )
     .await?;
     let consensus = Arc::new(Consensus::new(ConsensusParts {
@@ -167,7 +165,6 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     }));
     Ok(Layers {
         consensus,
-        engine,
         tasks,
         log,
         fsm_thread,

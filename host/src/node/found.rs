@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::errors::{InitializeError, RaftError};
-use sha2::{Digest, Sha256};
 
 use super::assemble::StartError;
-use crate::clock;
-use crate::config::{Config, MAX_MODULE_BYTES};
-use crate::raft::{Consensus, ProposeError, ReadError};
-use crate::types::{Activation, Limits, MODULE_CHUNK_BYTES, ModuleId, Proposal, Reply};
-use crate::wasm::Engine;
+use crate::config::Config;
+use crate::raft::{ActivateRequest, Consensus, ModuleCallError, ReadError, Role};
+use crate::types::StateSource;
 
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks whether this node leads.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes the membership of a cluster of one, unless there is one already.
 pub(super) async fn initialize(consensus: &Consensus) -> Result<(), StartError> {
@@ -31,7 +29,10 @@ pub(super) async fn initialize(consensus: &Consensus) -> Result<(), StartError> 
 }
 
 /// The module that a new cluster starts with: the file of `--fsm`, or the bundled one.
-pub(super) async fn first_module(config: &Config, engine: &Engine) -> Result<Bytes, StartError> {
+pub(super) async fn first_module(
+    config: &Config,
+    consensus: &Consensus,
+) -> Result<Bytes, StartError> {
     let Some(path) = &config.fsm else {
         return Ok(Bytes::from_static(crate::bundled::KV));
     };
@@ -42,14 +43,10 @@ pub(super) async fn first_module(config: &Config, engine: &Engine) -> Result<Byt
     let bytes = tokio::fs::read(path)
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let engine = engine.clone();
-    let max_bytes = usize::try_from(MAX_MODULE_BYTES).unwrap_or(usize::MAX);
-    let checked =
-        tokio::task::spawn_blocking(move || engine.load(&bytes, max_bytes).map(|_| bytes)).await;
-    let loaded = checked.map_err(|panic| failed(panic.to_string()))?;
-    loaded
-        .map(Bytes::from)
-        .map_err(|error| failed(error.to_string()))
+    let bytes = Bytes::from(bytes);
+    let checked = consensus.check_module(bytes.clone()).await;
+    checked.map_err(|error| failed(error.to_string()))?;
+    Ok(bytes)
 }
 
 /// Why the first module is not active yet.
@@ -58,69 +55,35 @@ enum FoundError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
-    Propose(#[from] ProposeError),
-    #[error("the first module was not accepted: {0:?}")]
-    Rejected(Reply),
+    Module(#[from] ModuleCallError),
 }
 
-/// Proposes the first module until one is active. Repeating it is harmless: the module store is
-/// content-addressed, and a second activation of the same module only restores its own state.
-pub(super) async fn activate_first(consensus: &Consensus, engine: &Engine, module: Bytes) {
+/// Makes the first module active, unless one is.
+pub(super) async fn activate_first(consensus: &Consensus, module: Bytes) {
     loop {
-        match try_activate(consensus, engine, &module).await {
+        tokio::time::sleep(RETRY_PAUSE).await;
+        if consensus.role() != Role::Leader {
+            continue;
+        }
+        match try_activate(consensus, &module).await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, "the cluster has no module yet"),
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
-async fn try_activate(
-    consensus: &Consensus,
-    engine: &Engine,
-    bytes: &Bytes,
-) -> Result<(), FoundError> {
+async fn try_activate(consensus: &Consensus, bytes: &Bytes) -> Result<(), FoundError> {
     // Behind this index, what this node sees is what the cluster decided.
     consensus.catch_up().await?;
     if consensus.active_module().is_some() {
         return Ok(());
     }
-    let module = ModuleId(Sha256::digest(bytes).into());
-    for (piece, start) in bytes
-        .chunks(MODULE_CHUNK_BYTES)
-        .zip((0..).step_by(MODULE_CHUNK_BYTES))
-    {
-        let bytes = bytes.slice_ref(piece);
-        accepted(
-            consensus,
-            Proposal::ModuleChunk {
-                module,
-                offset: start,
-                bytes,
-            },
-        )
-        .await?;
-    }
-    accepted(
-        consensus,
-        Proposal::ModuleCommit {
-            module,
-            size: bytes.len() as u64,
-        },
-    )
-    .await?;
-    let activation = Activation {
-        module,
-        time_ms: clock::now_ms(),
-        limits: Limits::DEFAULT,
-        fingerprint: engine.fingerprint(),
+    let (info, _) = consensus.upload_module(bytes.clone()).await?;
+    let request = ActivateRequest {
+        module: info.module,
+        expect: None,
+        limits: None,
+        state: StateSource::Reset,
     };
-    accepted(consensus, Proposal::Activate(activation)).await
-}
-
-async fn accepted(consensus: &Consensus, proposal: Proposal) -> Result<(), FoundError> {
-    match consensus.propose_entry(proposal).await? {
-        Reply::Done => Ok(()),
-        reply => Err(FoundError::Rejected(reply)),
-    }
+    Ok(consensus.activate_module(request).await?)
 }

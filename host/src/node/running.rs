@@ -45,7 +45,6 @@ impl Node {
         let layers = assemble(&config).await?;
         let Layers {
             consensus,
-            engine,
             tasks,
             log,
             fsm_thread,
@@ -70,11 +69,11 @@ impl Node {
         let (refusal, refused) = oneshot::channel();
 
         if consensus.origin() == Origin::Bootstrap {
-            let module = found::first_module(&config, &engine).await?;
+            let module = found::first_module(&config, &consensus).await?;
             found::initialize(&consensus).await?;
             let founder = Arc::clone(&consensus);
             tasks.spawn("first-module", async move {
-                found::activate_first(&founder, &engine, module).await;
+                found::activate_first(&founder, module).await;
             });
         }
         match standing(&consensus) {

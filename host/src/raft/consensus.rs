@@ -57,6 +57,8 @@ pub struct Consensus {
     heard_leader: Mutex<Instant>,
     /// Held through a membership change: openraft takes one at a time.
     pub(super) membership_changes: tokio::sync::Mutex<()>,
+    /// Held through an upload: its pieces follow each other.
+    pub(super) module_changes: tokio::sync::Mutex<()>,
 }
 
 impl Consensus {
@@ -75,6 +77,7 @@ impl Consensus {
             in_flight,
             heard_leader: Mutex::new(Instant::now()),
             membership_changes: tokio::sync::Mutex::default(),
+            module_changes: tokio::sync::Mutex::default(),
         }
     }
 

@@ -55,7 +55,9 @@ pub(super) fn weight(entry: &Entry) -> u64 {
         EntryPayload::Blank => 0,
         EntryPayload::Normal(Proposal::Command { command, .. }) => command.len(),
         EntryPayload::Normal(Proposal::ModuleChunk { bytes, .. }) => bytes.len(),
-        EntryPayload::Normal(Proposal::ModuleCommit { .. } | Proposal::Activate(_)) => 0,
+        EntryPayload::Normal(
+            Proposal::ModuleCommit { .. } | Proposal::Activate(_) | Proposal::RemoveModule { .. },
+        ) => 0,
         EntryPayload::Membership(membership) => PER_NODE * membership.nodes().count(),
     };
     (FIXED + payload) as u64

@@ -1,0 +1,214 @@
+//! Modules through the log: upload, activate, roll back, forget. All of it runs on the leader.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::consensus::Consensus;
+use super::propose_error::ProposeError;
+use crate::clock;
+use crate::fsm::{ActiveModule, FsmError};
+use crate::types::{
+    Activation, Description, Failure, Limits, MODULE_CHUNK_BYTES, ModuleId, NodeId, Proposal,
+    Reply, StateSource,
+};
+
+/// What is known of a module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleInfo {
+    /// Its sha256.
+    pub module: ModuleId,
+    /// Bytes.
+    pub size: u64,
+    /// What it says of itself; `None` while it is being compiled here.
+    pub description: Option<Description>,
+}
+
+/// Why a call about modules did not succeed. Nothing was changed, unless the outcome is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum ModuleCallError {
+    /// The bytes are not a state machine.
+    #[error("{0}")]
+    Invalid(String),
+    /// No such module.
+    #[error("module {0} was not uploaded")]
+    Unknown(ModuleId),
+    /// Some voters cannot run the module yet.
+    #[error("nodes {0:?} have not compiled the module yet, or do not answer")]
+    NotReady(Vec<NodeId>),
+    /// The change contradicts what the cluster says.
+    #[error("{0}")]
+    Conflict(String),
+    /// The new module refused the state of the old one, which stays active everywhere.
+    #[error("the module refuses the present state: {} (code {})", .0.message, .0.code)]
+    Refused(Failure),
+    /// This node's disk.
+    #[error(transparent)]
+    Node(#[from] FsmError),
+    /// The change could not be proposed, or its outcome is unknown.
+    #[error(transparent)]
+    Propose(#[from] ProposeError),
+}
+
+/// A wish to switch the state machine.
+#[derive(Debug, Clone)]
+pub struct ActivateRequest {
+    /// The module that is to become active.
+    pub module: ModuleId,
+    /// The module that has to be active before.
+    pub expect: Option<ModuleId>,
+    /// Its limits; `None` keeps those of the active module.
+    pub limits: Option<Limits>,
+    /// What it starts with.
+    pub state: StateSource,
+}
+
+impl Consensus {
+    /// Checks that bytes are a state machine, on this node.
+    pub async fn check_module(&self, bytes: Bytes) -> Result<ModuleInfo, ModuleCallError> {
+        let registry = self.parts.fsm.registry().clone();
+        let checked = tokio::task::spawn_blocking(move || registry.check(&bytes)).await;
+        let checked = checked.map_err(|panic| ModuleCallError::Invalid(panic.to_string()))?;
+        let module = checked.map_err(|error| ModuleCallError::Invalid(error.to_string()))?;
+        Ok(ModuleInfo {
+            module: module.id(),
+            size: module.size() as u64,
+            description: Some(module.description().clone()),
+        })
+    }
+
+    /// Brings a module to every node. The second value tells whether it was new.
+    pub async fn upload_module(&self, bytes: Bytes) -> Result<(ModuleInfo, bool), ModuleCallError> {
+        let _one_at_a_time = self.module_changes.lock().await;
+        let info = self.check_module(bytes.clone()).await?;
+        let module = info.module;
+        if self.parts.fsm.modules().contains_key(&module) {
+            return Ok((info, false));
+        }
+        // In pieces, one after the other: writes and heartbeats go in between.
+        let offsets = (0..).step_by(MODULE_CHUNK_BYTES);
+        for (piece, offset) in bytes.chunks(MODULE_CHUNK_BYTES).zip(offsets) {
+            let bytes = bytes.slice_ref(piece);
+            self.carry_out(Proposal::ModuleChunk {
+                module,
+                offset,
+                bytes,
+            })
+            .await?;
+        }
+        self.carry_out(Proposal::ModuleCommit {
+            module,
+            size: info.size,
+        })
+        .await?;
+        Ok((info, true))
+    }
+
+    /// Makes a module the state machine, on every node at the same log index.
+    pub async fn activate_module(&self, request: ActivateRequest) -> Result<(), ModuleCallError> {
+        self.expect_leader()?;
+        if !self.parts.fsm.modules().contains_key(&request.module) {
+            return Err(ModuleCallError::Unknown(request.module));
+        }
+        let fingerprint = self.parts.fsm.registry().fingerprint();
+        let missing = self.voters_without(request.module, fingerprint).await;
+        if !missing.is_empty() {
+            return Err(ModuleCallError::NotReady(missing));
+        }
+        let active = self.parts.fsm.active();
+        let limits = request.limits.or(active.map(|active| active.limits));
+        let activation = Activation {
+            module: request.module,
+            time_ms: clock::now_ms(),
+            limits: limits.unwrap_or(Limits::DEFAULT),
+            fingerprint,
+            expect: request.expect,
+            state: request.state,
+        };
+        self.carry_out(Proposal::Activate(activation)).await
+    }
+
+    /// Goes back to the module before the active one, which has to restore the state of that.
+    pub async fn roll_back(&self) -> Result<ModuleId, ModuleCallError> {
+        let before = self.parts.fsm.history().pop().ok_or_else(|| {
+            ModuleCallError::Conflict("no module was active before this one".to_owned())
+        })?;
+        let request = ActivateRequest {
+            module: before.module,
+            expect: self.active_module(),
+            limits: Some(before.limits),
+            state: StateSource::Migrate,
+        };
+        self.activate_module(request).await?;
+        Ok(before.module)
+    }
+
+    /// Forgets a module on every node.
+    pub async fn remove_module(&self, module: ModuleId) -> Result<(), ModuleCallError> {
+        self.expect_leader()?;
+        if !self.parts.fsm.modules().contains_key(&module) {
+            return Err(ModuleCallError::Unknown(module));
+        }
+        self.carry_out(Proposal::RemoveModule { module }).await
+    }
+
+    /// The modules that were uploaded.
+    pub fn modules(&self) -> Vec<ModuleInfo> {
+        let registry = self.parts.fsm.registry();
+        let info = |(module, size)| ModuleInfo {
+            module,
+            size,
+            description: registry.description(module),
+        };
+        self.parts.fsm.modules().into_iter().map(info).collect()
+    }
+
+    /// A module's bytes, from this node's disk.
+    pub async fn module_bytes(&self, module: ModuleId) -> Result<Bytes, ModuleCallError> {
+        let registry = self.parts.fsm.registry().clone();
+        let read = tokio::task::spawn_blocking(move || registry.bytes(module)).await;
+        let read = read.map_err(|panic| FsmError::Fault(panic.to_string()))?;
+        let bytes = read.map_err(FsmError::from)?;
+        bytes
+            .map(Bytes::from)
+            .ok_or(ModuleCallError::Unknown(module))
+    }
+
+    /// The state machine, and those before it, the latest last.
+    pub fn active_and_history(&self) -> (Option<ActiveModule>, Vec<ActiveModule>) {
+        (self.parts.fsm.active(), self.parts.fsm.history())
+    }
+
+    /// The engine that this node runs modules on.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.parts.fsm.registry().fingerprint()
+    }
+
+    async fn voters_without(&self, module: ModuleId, fingerprint: [u8; 32]) -> Vec<NodeId> {
+        let voters: Vec<NodeId> = self
+            .metrics()
+            .membership_config
+            .membership()
+            .voter_ids()
+            .collect();
+        let is_ready = |node: &super::status::NodeStatus| {
+            node.fsm.ready.contains(&module) && node.fsm.fingerprint == ModuleId(fingerprint)
+        };
+        let nodes = self.cluster_status().await.into_iter();
+        nodes
+            .filter(|node| voters.contains(&node.id))
+            .filter(|node| !node.stats.as_ref().is_some_and(is_ready))
+            .map(|node| node.id)
+            .collect()
+    }
+
+    async fn carry_out(&self, proposal: Proposal) -> Result<(), ModuleCallError> {
+        match self.propose_entry(proposal).await? {
+            Reply::Refused(failure) => Err(ModuleCallError::Refused(failure)),
+            Reply::Rejected(reason) => Err(ModuleCallError::Conflict(reason)),
+            Reply::Done => Ok(()),
+            Reply::Response(_) | Reply::Trapped(_) | Reply::NoModule => {
+                Err(ProposeError::Unknown("the reply of another entry".to_owned()).into())
+            }
+        }
+    }
+}
