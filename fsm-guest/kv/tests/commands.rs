@@ -6,7 +6,7 @@ use rkv_kv_protocol::{Answer, Command, Query, Reply, failure};
 
 fn apply(kv: &mut Kv, command: &Command<'_>) -> Result<Reply, Failure> {
     let outcome = kv.apply(context(1), command.encode())?;
-    assert_eq!(outcome.events, []);
+    assert!(outcome.events.is_empty());
     Ok(Reply::decode(&outcome.response).expect("a reply"))
 }
 

@@ -1,18 +1,6 @@
-//! Runs a state machine natively, as the host would: for tests.
+//! Whole snapshots, written and read.
 
-use crate::{Context, Failure, Restore, Snapshot, StateMachine};
-
-/// The context of the entry at `index`: in term 1, one millisecond per entry, with some seed.
-#[must_use]
-pub fn context(index: u64) -> Context {
-    let seed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Context {
-        index,
-        term: 1,
-        time_ms: 1_700_000_000_000 + index,
-        seed,
-    }
-}
+use crate::{Failure, Restore, Snapshot, StateMachine};
 
 /// Reads a whole snapshot in chunks of at most `max_bytes`.
 ///
