@@ -172,7 +172,7 @@ impl<M: StateMachine> Trial<'_, M> {
             assert_eq!(
                 &again,
                 outcome,
-                "{}: replayed after a restart",
+                "{}: replayed after snapshots and restarts",
                 self.place()
             );
         }
