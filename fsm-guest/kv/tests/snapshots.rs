@@ -272,13 +272,13 @@ fn snapshots_of_other_machines_schemas_and_formats_are_refused_by_name() {
         refused("ledger", 1),
         "kv reads no snapshot of ledger with schema 1"
     );
-    assert_eq!(refused("kv", 2), "kv reads no snapshot of kv with schema 2");
+    assert_eq!(refused("kv", 3), "kv reads no snapshot of kv with schema 3");
 
     let mut newer = snapshot(&small(), 4096);
     newer[7] = 9;
     let failure = restore::<Kv>(&newer, 7).unwrap_err();
     assert_eq!(failure.code, failure::FOREIGN_SNAPSHOT);
-    assert_eq!(failure.message, "snapshot format 9 is not known");
+    assert_eq!(failure.message, "snapshot format 9 instead of 1");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Implement [`JsonMachine`] with ordinary types: it is a [`StateMachine`] then. Input that is not
 //! the JSON of a command or query is refused with [`failure::MALFORMED`], and snapshots are those
-//! of [`serde_state`].
+//! of [`serde_state`](crate::serde_state).
 //!
 //! ```
 //! use rkv_fsm::json::{Events, JsonMachine};
@@ -63,7 +63,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::serde_state::{self, Decoding, Encoded};
+use crate::machine::foreign;
+use crate::serde_state::{Decoding, Encoded};
 use crate::{Context, Description, Event, Failure, Outcome, StateMachine, failure};
 
 /// How much of a parser's message is passed on, in characters: it may quote all of the input.
@@ -71,7 +72,8 @@ const MAX_MESSAGE_CHARS: usize = 200;
 
 /// A state machine that reads and writes JSON, and whose state is a serde type.
 ///
-/// All that [`StateMachine`] asks for holds here too. The state must suit [`serde_state`].
+/// All that [`StateMachine`] asks for holds here too. The state must suit
+/// [`serde_state`](crate::serde_state).
 pub trait JsonMachine: Default + Serialize + DeserializeOwned + 'static {
     /// What changes the state.
     type Command: DeserializeOwned;
@@ -105,13 +107,13 @@ pub trait JsonMachine: Default + Serialize + DeserializeOwned + 'static {
     fn answer(&self, now: Context, query: Self::Query) -> Result<Self::Answer, Failure>;
 
     /// Makes a state of the snapshot that `saved`, with another schema, wrote. To be written by
-    /// those who list such schemas: [`serde_state::decode`] reads the type that the state once had.
+    /// those who list such schemas: [`decode`](crate::serde_state::decode) reads the type that the state once had.
     ///
     /// # Errors
     ///
     /// The bytes are no snapshot of that schema.
     fn migrate(saved: &Description, _snapshot: &[u8]) -> Result<Self, Failure> {
-        Err(serde_state::foreign(&Self::description(), saved))
+        Err(foreign(&Self::description(), saved))
     }
 }
 

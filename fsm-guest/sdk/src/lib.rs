@@ -103,4 +103,4 @@ pub mod testing;
 
 pub use bindings::rkv::fsm::types::{Context, Description, Entry, Event, Failure, Outcome};
 pub use chunks::{Chunks, Reassembly, Records};
-pub use machine::{Restore, Snapshot, StateMachine};
+pub use machine::{Restore, Snapshot, StateMachine, check_readable};

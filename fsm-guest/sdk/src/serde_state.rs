@@ -19,7 +19,7 @@ use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Description, Failure, Restore, Snapshot, StateMachine, failure};
+use crate::{Description, Failure, Restore, Snapshot, StateMachine, check_readable, failure};
 
 /// A state that was encoded when it was frozen.
 #[derive(Debug)]
@@ -71,10 +71,7 @@ impl<M: StateMachine> Decoding<M> {
     /// [`failure::FOREIGN_SNAPSHOT`]: `saved` has another name, or a schema that `M` does not list
     /// among those it reads.
     pub fn new(saved: Description, migrate: Migrate<M>) -> Result<Self, Failure> {
-        let own = M::describe();
-        if saved.name != own.name || !own.reads_schemas.contains(&saved.schema) {
-            return Err(foreign(&own, &saved));
-        }
+        check_readable(&M::describe(), &saved)?;
         Ok(Self {
             saved,
             bytes: Vec::new(),
@@ -122,18 +119,6 @@ pub fn decode<S: Serialize + DeserializeOwned>(snapshot: &[u8]) -> Result<S, Fai
         bad("the state would be written with other bytes: are there hash maps in it?")
     })?;
     Ok(state)
-}
-
-/// The refusal of a snapshot that `own` does not read.
-#[must_use]
-pub fn foreign(own: &Description, saved: &Description) -> Failure {
-    Failure {
-        code: failure::FOREIGN_SNAPSHOT,
-        message: format!(
-            "{} reads no snapshot of {} with schema {}",
-            own.name, saved.name, saved.schema
-        ),
-    }
 }
 
 fn bad(what: impl fmt::Display) -> Failure {

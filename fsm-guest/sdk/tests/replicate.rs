@@ -1,7 +1,7 @@
 //! The harness finds state machines that would let nodes differ, each with one such fault.
 
 use rkv_fsm::json::{Events, JsonMachine};
-use rkv_fsm::testing::{Replicated, context, entries, replicate};
+use rkv_fsm::testing::{Replicated, context, entries, migrate, replicate};
 use rkv_fsm::{Context, Description, Failure, StateMachine, failure};
 use serde::{Deserialize, Serialize};
 
@@ -143,9 +143,7 @@ fn snapshots_of_older_schemas_are_migrated_and_others_are_refused_by_name() {
         let mut saved = Adder::<NONE>::describe();
         saved.name = name.to_owned();
         saved.schema = schema;
-        let mut restore = Adder::<NONE>::restore(saved)?;
-        rkv_fsm::Restore::write(&mut restore, bytes)?;
-        rkv_fsm::Restore::finish(restore)
+        migrate::<Adder<NONE>>(saved, bytes, 1)
     };
     assert_eq!(restore("adder", 2, &[5]).map(|adder| adder.sum), Ok(5));
     assert_eq!(restore("adder", 1, &[5]).map(|adder| adder.sum), Ok(10));

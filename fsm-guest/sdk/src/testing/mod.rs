@@ -8,4 +8,4 @@ mod snapshots;
 
 pub use random::Random;
 pub use replicate::{Replicated, context, entries, replicate};
-pub use snapshots::{read_all, restore, snapshot};
+pub use snapshots::{migrate, read_all, restore, snapshot};

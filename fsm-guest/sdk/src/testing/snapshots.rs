@@ -1,6 +1,6 @@
 //! Whole snapshots, written and read.
 
-use crate::{Failure, Restore, Snapshot, StateMachine};
+use crate::{Description, Failure, Restore, Snapshot, StateMachine};
 
 /// Reads a whole snapshot in chunks of at most `max_bytes`.
 ///
@@ -44,7 +44,25 @@ pub fn read_all(snapshot: &mut impl Snapshot, max_bytes: usize) -> Vec<u8> {
 ///
 /// When `chunk_bytes` is 0.
 pub fn restore<M: StateMachine>(snapshot: &[u8], chunk_bytes: usize) -> Result<M, Failure> {
-    let mut restore = M::restore(M::describe())?;
+    migrate(M::describe(), snapshot, chunk_bytes)
+}
+
+/// Builds a state from a snapshot that `saved` wrote, in chunks of `chunk_bytes`: another version
+/// of the state machine, or one that is to be refused.
+///
+/// # Errors
+///
+/// Those of the state machine.
+///
+/// # Panics
+///
+/// When `chunk_bytes` is 0.
+pub fn migrate<M: StateMachine>(
+    saved: Description,
+    snapshot: &[u8],
+    chunk_bytes: usize,
+) -> Result<M, Failure> {
+    let mut restore = M::restore(saved)?;
     for chunk in snapshot.chunks(chunk_bytes) {
         restore.write(chunk)?;
     }
