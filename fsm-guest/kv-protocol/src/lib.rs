@@ -21,6 +21,7 @@
 //! - `bytes` are their length as a `number`, then themselves.
 //! - A `flag` is one byte, 0 or 1.
 //! - Nothing follows the last field.
+//! - Tags from 16 on are left to protocols that are spoken beside this one, such as [`version`].
 //!
 //! So each message has exactly one encoding. Values are any bytes, empty ones included. Keys are
 //! UTF-8 of at least one byte: the encoding carries any bytes, the state machine refuses what is
@@ -52,6 +53,7 @@ extern crate alloc;
 mod command;
 mod error;
 mod query;
+pub mod version;
 mod wire;
 
 pub use command::{Command, Reply};

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use rkv_kv_protocol::version::{VersionAnswer, VersionQuery};
 use rkv_kv_protocol::{Answer, Command, DecodeError, Query, Reply};
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -54,6 +55,30 @@ macro_rules! golden {
             |bytes| $type::decode(&bytes).map(|decoded| assert_eq!(decoded, message)),
         );
     }};
+}
+
+#[test]
+fn questions_for_versions_and_their_answers_match_their_golden_vectors() {
+    golden!(
+        VersionQuery { key: b"a" },
+        VersionQuery,
+        unhex("01 10 01 61")
+    );
+    golden!(
+        VersionAnswer::Version(300),
+        VersionAnswer,
+        unhex("01 10 ac 02")
+    );
+    golden!(VersionAnswer::Missing, VersionAnswer, unhex("01 11"));
+}
+
+/// A state machine that speaks both tells by the tag which one it is.
+#[test]
+fn no_protocol_reads_a_query_of_the_other() {
+    let version = VersionQuery { key: b"a" }.encode();
+    assert_eq!(Query::decode(&version), Err(DecodeError::UnknownTag(16)));
+    let get = Query::Get { key: b"a" }.encode();
+    assert_eq!(VersionQuery::decode(&get), Err(DecodeError::UnknownTag(1)));
 }
 
 #[test]

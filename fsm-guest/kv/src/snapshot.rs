@@ -4,14 +4,15 @@ use std::ops::Bound;
 
 use rkv_fsm::Records;
 
-use crate::format;
+use crate::Slot;
+use crate::format::{self, Format};
 use crate::key::{Key, Probe};
-use crate::kv::Map;
+use crate::map::Map;
 
 /// The records of a snapshot of a map that no longer changes.
 #[derive(Debug)]
-pub struct KvRecords {
-    map: Map,
+pub struct KvRecords<S> {
+    map: Map<S>,
     next: Next,
 }
 
@@ -24,8 +25,8 @@ enum Next {
     Nothing,
 }
 
-impl KvRecords {
-    pub(crate) fn new(map: Map) -> Self {
+impl<S> KvRecords<S> {
+    pub(crate) fn new(map: Map<S>) -> Self {
         Self {
             map,
             next: Next::Magic,
@@ -33,19 +34,20 @@ impl KvRecords {
     }
 }
 
-impl Records for KvRecords {
+impl<S: Slot> Records for KvRecords<S> {
     fn append(&mut self, wanted: usize, out: &mut Vec<u8>) {
         let goal = out.len().saturating_add(wanted);
+        let format = Format::of::<S>();
         let start = match &self.next {
             Next::Magic => {
-                out.extend(format::MAGIC);
+                format.put_magic(out);
                 Bound::Unbounded
             }
             Next::After(key) => Bound::Excluded(Probe(key.as_bytes())),
             Next::Nothing => return,
         };
-        for (key, value) in self.map.range((start, Bound::Unbounded)) {
-            format::put_record(out, key.as_bytes(), value);
+        for (key, slot) in self.map.range((start, Bound::Unbounded)) {
+            format.put_record(out, key.as_bytes(), slot);
             if out.len() >= goal {
                 self.next = Next::After(key.clone());
                 return;

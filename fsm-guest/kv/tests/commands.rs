@@ -6,7 +6,7 @@ use rkv_kv_protocol::{Answer, Command, Query, Reply, failure};
 
 fn apply(kv: &mut Kv, command: &Command<'_>) -> Result<Reply, Failure> {
     let outcome = kv.apply(context(1), command.encode())?;
-    assert_eq!(outcome.events, []);
+    assert!(outcome.events.is_empty());
     Ok(Reply::decode(&outcome.response).expect("a reply"))
 }
 
@@ -187,6 +187,6 @@ fn the_description_names_schema_and_protocol() {
     assert_eq!(description.name, "kv");
     assert_eq!(description.version, env!("CARGO_PKG_VERSION"));
     assert_eq!(description.schema, 1);
-    assert_eq!(description.reads_schemas, [1]);
+    assert_eq!(description.reads_schemas, [1, 2]);
     assert_eq!(description.protocols, ["rkv:kv@1"]);
 }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use crate::bindings::exports::rkv::fsm::state_machine::{
     Guest, GuestRestore, GuestSnapshot, Restore as RestoreHandle,
 };
-use crate::{Context, Description, Entry, Failure, Outcome, Restore, Snapshot, StateMachine};
+use crate::{Context, Description, Entry, Failure, Outcome, Restore, Snapshot, StateMachine, log};
 
 /// Makes a component of a [`StateMachine`]: `rkv_fsm::export!(Machine);`, once per crate, at its
 /// top level.
@@ -20,8 +20,10 @@ macro_rules! export {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             ::std::thread_local! {
-                static MACHINE: ::std::cell::RefCell<$machine> =
-                    ::std::cell::RefCell::new(::std::default::Default::default());
+                static MACHINE: ::std::cell::RefCell<$machine> = {
+                    $crate::export::log_panics();
+                    ::std::cell::RefCell::new(::std::default::Default::default())
+                };
             }
 
             struct Global;
@@ -38,6 +40,12 @@ macro_rules! export {
     $crate::bindings::export_component!(Component with_types_in $crate::bindings);
         };
     };
+}
+
+/// Lets a panic tell its message and place to the node's log. Then it becomes a trap: a component
+/// cannot unwind, and the host turns a trap into the failure of its command.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| log::error(&panic.to_string())));
 }
 
 /// Where the state machine of a component lives. Only [`export!`](crate::export!) implements it.

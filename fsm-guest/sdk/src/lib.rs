@@ -79,9 +79,12 @@
 //! ```
 //!
 //! The crate that uses it is a `cdylib`, built for `wasm32-unknown-unknown` and wrapped into a
-//! component (`wit-component`, or `wasm-tools component new`). Larger states are written as
-//! [`Records`] and read through [`Chunks`] and [`Reassembly`]. [`testing`] runs a state machine
-//! natively.
+//! component (`wit-component`, or `wasm-tools component new`).
+//!
+//! - [`testing`] runs a state machine natively, in the ways in which nodes come to run it.
+//! - With the feature `serde`, `serde_state` makes snapshots of any serde type, and `json` asks for
+//!   nothing but ordinary types.
+//! - Larger states are written as [`Records`] and read through [`Chunks`] and [`Reassembly`].
 
 mod chunks;
 mod machine;
@@ -90,9 +93,14 @@ mod machine;
 pub mod bindings;
 #[doc(hidden)]
 pub mod export;
+pub mod failure;
+#[cfg(feature = "serde")]
+pub mod json;
 pub mod log;
+#[cfg(feature = "serde")]
+pub mod serde_state;
 pub mod testing;
 
 pub use bindings::rkv::fsm::types::{Context, Description, Entry, Event, Failure, Outcome};
 pub use chunks::{Chunks, Reassembly, Records};
-pub use machine::{Restore, Snapshot, StateMachine};
+pub use machine::{Restore, Snapshot, StateMachine, check_readable};

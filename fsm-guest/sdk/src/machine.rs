@@ -1,6 +1,6 @@
 //! What a state machine implements.
 
-use crate::{Context, Description, Failure, Outcome};
+use crate::{Context, Description, Failure, Outcome, failure};
 
 /// A replicated state machine. [`Default`] makes its empty state.
 ///
@@ -74,4 +74,29 @@ pub trait Restore: 'static {
     ///
     /// The snapshot is incomplete.
     fn finish(self) -> Result<Self::Machine, Failure>;
+}
+
+/// Checks that `saved` has the name of `own`, and a schema that `own` lists among those it reads:
+/// what a [`StateMachine::restore`] starts with.
+///
+/// # Errors
+///
+/// [`failure::FOREIGN_SNAPSHOT`].
+pub fn check_readable(own: &Description, saved: &Description) -> Result<(), Failure> {
+    if saved.name == own.name && own.reads_schemas.contains(&saved.schema) {
+        Ok(())
+    } else {
+        Err(foreign(own, saved))
+    }
+}
+
+/// The refusal of a snapshot that `own` does not read.
+pub(crate) fn foreign(own: &Description, saved: &Description) -> Failure {
+    Failure {
+        code: failure::FOREIGN_SNAPSHOT,
+        message: format!(
+            "{} reads no snapshot of {} with schema {}",
+            own.name, saved.name, saved.schema
+        ),
+    }
 }

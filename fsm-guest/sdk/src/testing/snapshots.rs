@@ -1,18 +1,6 @@
-//! Runs a state machine natively, as the host would: for tests.
+//! Whole snapshots, written and read.
 
-use crate::{Context, Failure, Restore, Snapshot, StateMachine};
-
-/// The context of the entry at `index`: in term 1, one millisecond per entry, with some seed.
-#[must_use]
-pub fn context(index: u64) -> Context {
-    let seed = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Context {
-        index,
-        term: 1,
-        time_ms: 1_700_000_000_000 + index,
-        seed,
-    }
-}
+use crate::{Description, Failure, Restore, Snapshot, StateMachine};
 
 /// Reads a whole snapshot in chunks of at most `max_bytes`.
 ///
@@ -56,7 +44,25 @@ pub fn read_all(snapshot: &mut impl Snapshot, max_bytes: usize) -> Vec<u8> {
 ///
 /// When `chunk_bytes` is 0.
 pub fn restore<M: StateMachine>(snapshot: &[u8], chunk_bytes: usize) -> Result<M, Failure> {
-    let mut restore = M::restore(M::describe())?;
+    migrate(M::describe(), snapshot, chunk_bytes)
+}
+
+/// Builds a state from a snapshot that `saved` wrote, in chunks of `chunk_bytes`: another version
+/// of the state machine, or one that is to be refused.
+///
+/// # Errors
+///
+/// Those of the state machine.
+///
+/// # Panics
+///
+/// When `chunk_bytes` is 0.
+pub fn migrate<M: StateMachine>(
+    saved: Description,
+    snapshot: &[u8],
+    chunk_bytes: usize,
+) -> Result<M, Failure> {
+    let mut restore = M::restore(saved)?;
     for chunk in snapshot.chunks(chunk_bytes) {
         restore.write(chunk)?;
     }
