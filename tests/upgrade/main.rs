@@ -1,0 +1,8 @@
+//! Changing the state machine of a running cluster.
+
+#[path = "../../host/build/guest.rs"]
+mod guest_build;
+
+mod activate;
+mod guests;
+mod refusals;
