@@ -1,7 +1,7 @@
-//! One client's durable PUT against the disk's own append and fdatasync.
+//! One client's durable PUT against the disk's own write and fdatasync.
 
 use std::fs::File;
-use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,8 +14,10 @@ use crate::table::{Table, millis, verdict};
 
 /// Disk and node take turns this often, so that the noise of the machine meets both alike.
 const BLOCKS: u32 = 10;
-/// A bare append is one page, the least that a durable write can cost.
+/// A bare write is one page, the least that a durable write can cost.
 const PAGE: [u8; 4096] = [0xa5; 4096];
+/// Pages of the file that is overwritten.
+const OVERWRITTEN_PAGES: u64 = 1024;
 /// PUTs before the first that counts.
 const WARM_UP: u64 = 200;
 /// A PUT may take this many times the bare append.
@@ -36,26 +38,40 @@ impl Blocks {
         self.operations += block.len();
     }
 
+    /// How many times longer these take than `others`: medians and 99th percentiles.
+    fn ratios(&self, others: &Self) -> [f64; 2] {
+        [(&self.p50, &others.p50), (&self.p99, &others.p99)]
+            .map(|(own, other)| own.median().as_secs_f64() / other.median().as_secs_f64())
+    }
+
     fn cells(&self, name: &str) -> [String; 4] {
         let [p50, p99] = [&self.p50, &self.p99].map(|samples| millis(samples.median()));
         [name.to_owned(), p50, p99, self.operations.to_string()]
     }
 }
 
-/// Measures for `duration`, one half of it the disk and one half a cluster of one.
+/// Measures for `duration`, a third of it each way to write.
 pub(crate) async fn latency(launch: &Launch, duration: Duration) -> Result<Table> {
     let dir = launch.temp_dir()?;
-    let mut file = File::create(dir.path().join("appends"))?;
+    let growing = File::create(dir.path().join("growing"))?;
+    let allocated = File::create(dir.path().join("allocated"))?;
+    for page in 0..OVERWRITTEN_PAGES {
+        allocated.write_all_at(&PAGE, page * PAGE.len() as u64)?;
+    }
+    allocated.sync_all()?;
     let cluster = Cluster::start(launch, 1, &[]).await?;
     let mut connection = cluster.nodes()[0].connect().await?;
     for count in 0..WARM_UP {
         load::put(&mut connection, 0, count).await?;
     }
 
-    let block = duration / (2 * BLOCKS);
-    let (mut disk, mut node) = (Blocks::default(), Blocks::default());
+    let block = duration / (3 * BLOCKS);
+    let mut appends = 0..;
+    let mut overwrites = (0..OVERWRITTEN_PAGES).cycle();
+    let [mut append, mut overwrite, mut node] = <[Blocks; 3]>::default();
     for _ in 0..BLOCKS {
-        disk.push(&append_for(block, &mut file)?);
+        append.push(&write_for(block, &growing, &mut appends)?);
+        overwrite.push(&write_for(block, &allocated, &mut overwrites)?);
         node.push(&put_for(block, &mut connection).await?);
     }
 
@@ -66,27 +82,40 @@ pub(crate) async fn latency(launch: &Launch, duration: Duration) -> Result<Table
         ),
         &["", "p50", "p99", "operations"],
     );
-    table.row(&disk.cells("bare 4 KiB append + fdatasync"));
+    table.row(&append.cells("bare 4 KiB append + fdatasync"));
+    table.row(&overwrite.cells("bare 4 KiB overwrite + fdatasync"));
     table.row(&node.cells("acknowledged PUT"));
-    let ratio =
-        |node: &Samples, disk: &Samples| node.median().as_secs_f64() / disk.median().as_secs_f64();
-    let (p50, p99) = (ratio(&node.p50, &disk.p50), ratio(&node.p99, &disk.p99));
+    let [p50, p99] = node.ratios(&append);
     let verdict = verdict(&format!("p50 <= {BAR}"), p50 <= BAR);
     table.row(&[
-        "ratio",
+        "ratio to the append",
         &format!("{p50:.2}"),
         &format!("{p99:.2}"),
         &verdict,
     ]);
+    let [p50, p99] = node.ratios(&overwrite);
+    table.row(&[
+        "ratio to the overwrite",
+        &format!("{p50:.2}"),
+        &format!("{p99:.2}"),
+    ]);
     Ok(table)
 }
 
-fn append_for(duration: Duration, file: &mut File) -> Result<Samples> {
+/// Writes durably to the next of `pages`, again and again. A page behind the file's end makes the
+/// file system log the new length too, one within it does not.
+fn write_for(
+    duration: Duration,
+    file: &File,
+    pages: &mut impl Iterator<Item = u64>,
+) -> Result<Samples> {
     let begun = Instant::now();
     let mut samples = Samples::default();
-    while begun.elapsed() < duration {
+    while begun.elapsed() < duration
+        && let Some(page) = pages.next()
+    {
         let start = Instant::now();
-        file.write_all(&PAGE)?;
+        file.write_all_at(&PAGE, page * PAGE.len() as u64)?;
         file.sync_data()?;
         samples.push(start.elapsed());
     }
