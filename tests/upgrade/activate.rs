@@ -131,5 +131,12 @@ async fn a_ledger_takes_the_place_of_the_store_if_it_may_start_empty() {
     client.get("/keys/kept").await.problem(501);
     let garbage = client.post("/fsm/apply", "no command").await.problem(422);
     assert!(garbage.detail.contains("code 1"), "{}", garbage.detail);
-    cluster.agree().await;
+    for id in cluster.ids() {
+        let client = cluster.client(id);
+        until("every node has switched", GENEROUS, async || {
+            let active = fsm(&client).await.active.module;
+            check(active == module, || active)
+        })
+        .await;
+    }
 }

@@ -79,6 +79,9 @@ impl Machine {
         let restored = self.read_snapshot_file(file)?;
         self.host = restored.host;
         self.replace_instance(restored.instance);
+        for module in self.host.modules.keys() {
+            self.parts.registry.prepare(*module);
+        }
         Ok(())
     }
 

@@ -67,6 +67,8 @@ pub(super) async fn activate_first(consensus: &Consensus, module: Bytes) {
         }
         match try_activate(consensus, &module).await {
             Ok(()) => return,
+            // It is being compiled.
+            Err(FoundError::Module(ModuleCallError::NotReady(_))) => {}
             Err(error) => tracing::warn!(%error, "the cluster has no module yet"),
         }
     }
