@@ -1,18 +1,19 @@
 //! Addresses that no other test uses.
 
-use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+
+/// The first port given. Below the ports that the system hands out by itself.
+const FIRST_PORT: u16 = 20_001;
 
 /// A random address in 127/8, all of which is this machine, and ports on it.
 ///
-/// Tests that run at the same time have different addresses, so a port that one of them has found
-/// free stays free, and a node that restarts gets its port back. Clients dial from 127.0.0.1 and
-/// take no port here.
+/// Tests that run at the same time have different addresses, so a port of one of them stays free,
+/// and a node that restarts gets its port back.
 #[derive(Debug)]
 pub struct Loopback {
     ip: IpAddr,
-    given: HashSet<u16>,
+    next: u16,
 }
 
 impl Loopback {
@@ -29,20 +30,30 @@ impl Loopback {
         let ip = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
         Self {
             ip: ip.into(),
-            given: HashSet::new(),
+            next: FIRST_PORT,
         }
     }
 
     /// A port that nobody listens on and that was not given before.
     ///
+    /// Found by asking, not by binding: a socket that is bound here for a moment is inherited by
+    /// whatever process another thread starts in that moment, and the port stays taken until that
+    /// process has become another program.
+    ///
     /// # Errors
     ///
-    /// When the address cannot be bound: this is not Linux, or ports have run out.
+    /// When the address cannot be reached: this is not Linux.
     pub fn free(&mut self) -> io::Result<SocketAddr> {
         loop {
-            let address = TcpListener::bind((self.ip, 0))?.local_addr()?;
-            if self.given.insert(address.port()) {
-                return Ok(address);
+            let address = SocketAddr::new(self.ip, self.next);
+            self.next += 1;
+            match TcpStream::connect(address) {
+                // Somebody listens on every address of this machine.
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    return Ok(address);
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -50,6 +61,9 @@ impl Loopback {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

@@ -239,8 +239,10 @@ fn raft_config(id: NodeId, timing: &RaftTiming, keep_entries: u64) -> openraft::
     openraft::Config {
         cluster_name: format!("rkv-{id}"),
         heartbeat_interval: ms(timing.heartbeat),
-        election_timeout_min: ms(timing.election_timeout_min),
-        election_timeout_max: ms(timing.election_timeout_max),
+        // openraft waits for the leader's lease, which is its maximum, and only then for a time
+        // between the two. With half of each, the sum keeps what the flags promise.
+        election_timeout_min: ms(timing.election_timeout_min / 2),
+        election_timeout_max: ms(timing.election_timeout_max / 2),
         install_snapshot_timeout: ms(timing.snapshot_timeout),
         max_payload_entries: MAX_PAYLOAD_ENTRIES,
         // By entries and by bytes, which openraft does not count: see `upkeep`.

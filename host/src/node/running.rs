@@ -76,6 +76,7 @@ impl Node {
                 found::activate_first(&founder, module).await;
             });
         }
+        consensus.elect_if_alone().await;
         match standing(&consensus) {
             Standing::Member => {}
             Standing::Stranger if consensus.origin() == Origin::Bootstrap => {}

@@ -215,6 +215,16 @@ impl Consensus {
         self.parts.network.control(id, node);
     }
 
+    /// Stands for election at once if no other node votes: there is nobody to wait for.
+    pub(crate) async fn elect_if_alone(&self) {
+        let metrics = self.metrics();
+        let own = self.parts.local.id;
+        let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        if voters == [own] && self.parts.raft.trigger().elect(false).await.is_err() {
+            tracing::debug!("raft stopped before it could elect");
+        }
+    }
+
     /// Notes that a leader sent something.
     pub(crate) fn hear_leader(&self) {
         *self.heard_leader.lock() = Instant::now();
