@@ -57,7 +57,7 @@ pub struct HostState {
     pub modules: BTreeMap<ModuleId, u64>,
     /// The state machine, once there is one.
     pub active: Option<ActiveModule>,
-    /// The state machines before it, the latest last; at most [`MAX_HISTORY`].
+    /// The state machines before it, the latest last; at most 64.
     pub history: Vec<ActiveModule>,
     /// The last entry applied.
     #[serde(skip)]
