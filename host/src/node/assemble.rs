@@ -25,7 +25,7 @@ const MAX_PAYLOAD_ENTRIES: u64 = 4_096;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address is taken, or not this machine's.
-    #[error("cannot listen on {flag} {addr}: {source}")]
+    #[error("cannot listen on {flag} {addr}: {source}: free that address, or choose another")]
     Bind {
         /// The flag that named it.
         flag: &'static str,
