@@ -29,6 +29,12 @@ pub(crate) fn ledger() -> Bytes {
     MODULE.get_or_init(|| build("rkv-example-ledger")).clone()
 }
 
+/// `fsm-guest/faulty`: fails as it is told.
+pub(crate) fn faulty() -> Bytes {
+    static MODULE: OnceLock<Bytes> = OnceLock::new();
+    MODULE.get_or_init(|| build("rkv-faulty")).clone()
+}
+
 #[derive(Debug, Deserialize)]
 pub(crate) struct ModuleView {
     pub(crate) module: String,

@@ -4,5 +4,6 @@
 mod guest_build;
 
 mod activate;
+mod faults;
 mod guests;
 mod refusals;

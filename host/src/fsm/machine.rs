@@ -48,6 +48,9 @@ pub enum FsmError {
     /// A fault that another node may not have had.
     #[error("the state machine failed on this node: {0}")]
     Fault(String),
+    /// The module failed while its snapshot was taken. The instance was rebuilt.
+    #[error("the module failed while its snapshot was taken: {0}")]
+    Snapshot(Fault),
     /// An entry arrived at a node that belongs to no cluster.
     #[error("this data directory has log entries and no cluster")]
     NoCluster,

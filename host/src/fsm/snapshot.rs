@@ -120,18 +120,31 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
-    type SnapshotData = SnapshotFile;
+    type SnapshotData = Option<SnapshotFile>;
 
-    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, SnapshotFile>> {
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, Self::SnapshotData>> {
         let started = std::time::Instant::now();
-        let file = self.build().await.map_err(|error| {
-            tracing::error!(%error, "cannot write a snapshot");
-            io::Error::other(error)
-        })?;
-        tracing::info!(snapshot = %file.id(), elapsed = ?started.elapsed(), "wrote a snapshot");
-        Ok(Snapshot {
-            meta: file.meta().clone(),
-            snapshot: file,
-        })
+        match self.build().await {
+            Ok(file) => {
+                tracing::info!(snapshot = %file.id(), elapsed = ?started.elapsed(), "wrote a snapshot");
+                Ok(Snapshot {
+                    meta: file.meta().clone(),
+                    snapshot: Some(file),
+                })
+            }
+            // The module's fault, and no reason to stop this node: the log stays longer. To openraft
+            // it is a snapshot of nothing, which is older than any that it has.
+            Err(error @ FsmError::Snapshot(_)) => {
+                tracing::error!(%error, "no snapshot was written");
+                Ok(Snapshot {
+                    meta: SnapshotMeta::default(),
+                    snapshot: None,
+                })
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot write a snapshot");
+                Err(io::Error::other(error))
+            }
+        }
     }
 }

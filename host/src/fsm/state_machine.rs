@@ -63,7 +63,8 @@ fn command_bytes(entry: &crate::types::Entry) -> usize {
 }
 
 impl RaftStateMachine<TypeConfig> for StateMachine {
-    type SnapshotData = SnapshotFile;
+    /// `None` only where a module failed while its snapshot was taken.
+    type SnapshotData = Option<SnapshotFile>;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -102,8 +103,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn install_snapshot(
         &mut self,
         _meta: &SnapshotMeta,
-        snapshot: SnapshotFile,
+        snapshot: Option<SnapshotFile>,
     ) -> io::Result<()> {
+        let Some(snapshot) = snapshot else {
+            return Err(io::Error::other("there is no snapshot to install"));
+        };
         // On disk first: a state without its snapshot would be lost with the process, and the log
         // before it is about to be purged.
         let store = self.snapshots.clone();
@@ -117,13 +121,13 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(
         &mut self,
-    ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotFile>>> {
+    ) -> io::Result<Option<SnapshotOf<TypeConfig, Self::SnapshotData>>> {
         let store = self.snapshots.clone();
         let newest = tokio::task::spawn_blocking(move || store.newest_good()).await?;
         let newest = newest.map_err(|error| stop(error.into()))?;
         Ok(newest.map(|file| Snapshot {
             meta: file.meta().clone(),
-            snapshot: file,
+            snapshot: Some(file),
         }))
     }
 }

@@ -209,7 +209,7 @@ impl Worker {
                 Ok(cursor) => Some(cursor),
                 Err(fault) => {
                     self.machine.rebuild()?;
-                    return Err(FsmError::Fault(format!("opening a snapshot: {fault}")));
+                    return Err(FsmError::Snapshot(fault));
                 }
             },
         };
@@ -241,7 +241,7 @@ impl Worker {
             Ok(chunk) => Ok(SnapshotRead::Chunk(chunk)),
             Err(fault) => {
                 self.machine.rebuild()?;
-                Err(FsmError::Fault(format!("reading a snapshot: {fault}")))
+                Err(FsmError::Snapshot(fault))
             }
         }
     }

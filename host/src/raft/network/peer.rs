@@ -141,7 +141,7 @@ fn wrong_answer() -> RPCError<TypeConfig> {
 }
 
 impl RaftNetworkV2<TypeConfig> for Peer {
-    type SnapshotData = SnapshotFile;
+    type SnapshotData = Option<SnapshotFile>;
 
     async fn append_entries(
         &mut self,
@@ -230,14 +230,17 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     async fn full_snapshot(
         &mut self,
         vote: Vote,
-        snapshot: SnapshotOf<TypeConfig, SnapshotFile>,
+        snapshot: SnapshotOf<TypeConfig, Self::SnapshotData>,
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let Some(file) = snapshot.snapshot else {
+            return Err(NetworkError::from_string("there is no snapshot to send").into());
+        };
         let (mut connection, _) = dial(&self.local, &self.control.target(), Lane::Snapshot)
             .await
             .map_err(|error| unreachable_peer(&error))?;
-        let send = transfer::send(&mut connection, vote, &snapshot.snapshot, option.hard_ttl());
+        let send = transfer::send(&mut connection, vote, &file, option.hard_ttl());
         tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = send => sent.map_err(|error| NetworkError::new(&error).into()),

@@ -194,7 +194,7 @@ async fn install(
     let file = verified.map_err(io::Error::other)?;
     let snapshot = Snapshot {
         meta: file.meta().clone(),
-        snapshot: file.clone(),
+        snapshot: Some(file.clone()),
     };
     let installed = raft
         .install_full_snapshot(vote, snapshot)
