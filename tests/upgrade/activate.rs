@@ -46,6 +46,44 @@ async fn a_new_version_takes_over_the_state_and_the_old_one_takes_it_back() {
 }
 
 #[tokio::test]
+async fn a_dry_run_tells_what_an_activation_would_do_and_changes_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let client = cluster.client(leader);
+    let before = fsm(&client).await.active;
+    for n in 0..50 {
+        client.put(&format!("copied-{n}"), "some value").await;
+    }
+    let fits = upload(&mut cluster, kv_v2()).await.module;
+    let unfit = upload(&mut cluster, ledger()).await.module;
+    for id in cluster.ids() {
+        let client = cluster.client(id);
+        let path = |module: &str| format!("/fsm/modules/{module}/dry-run");
+        let report: serde_json::Value = client.post(&path(&fits), "").await.expect(200).json();
+        assert_eq!(report["accepted"], true, "{report}");
+        assert!(report["state_bytes"].as_u64() > Some(500), "{report}");
+        assert!(
+            report["migrated_bytes"].as_u64() > report["state_bytes"].as_u64(),
+            "{report}"
+        );
+        let report: serde_json::Value = client.post(&path(&unfit), "").await.expect(200).json();
+        assert_eq!(report["accepted"], false, "{report}");
+        assert!(
+            report["reason"]
+                .as_str()
+                .is_some_and(|why| why.contains("code")),
+            "{report}"
+        );
+    }
+    let after = fsm(&client).await.active;
+    assert_eq!((after.module, after.since), (before.module, before.since));
+    assert_eq!(
+        client.value("copied-49").await.expect("there"),
+        "some value"
+    );
+}
+
+#[tokio::test]
 async fn writes_go_on_through_ten_switches_and_none_is_lost() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;

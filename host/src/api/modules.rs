@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::{query_text, read_body};
 use crate::config::MAX_MODULE_BYTES;
-use crate::raft::{ActivateRequest, ModuleInfo};
+use crate::raft::{ActivateRequest, DryRun, ModuleInfo};
 use crate::types::{Description, Limits, LogIndex, ModuleId, NodeId, StateSource};
 
 const WASM: &str = "application/wasm";
@@ -25,6 +25,7 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
         .route("/fsm", get(overview))
         .route("/fsm/modules", get(list).post(upload))
         .route("/fsm/modules/{id}", get(inspect).delete(remove))
+        .route("/fsm/modules/{id}/dry-run", post(dry_run))
         .route("/fsm/activate", post(activate))
         .route("/fsm/rollback", post(roll_back))
 }
@@ -132,6 +133,13 @@ async fn remove(
 ) -> Result<StatusCode, Failed> {
     api.consensus.remove_module(module_id(&id)?).await?;
     Ok(StatusCode::OK)
+}
+
+async fn dry_run(
+    State(api): State<Arc<ApiState>>,
+    Path(id): Path<String>,
+) -> Result<Json<DryRun>, Failed> {
+    Ok(Json(api.consensus.dry_run(module_id(&id)?).await?))
 }
 
 /// What a switch of the state machine answers.

@@ -4,6 +4,7 @@
 //! queue. Knows nothing of HTTP or of peers.
 
 mod activation;
+mod dry_run;
 mod handle;
 mod host_state;
 mod machine;
@@ -14,6 +15,7 @@ mod snapshot;
 mod state_machine;
 mod worker;
 
+pub use dry_run::DryRun;
 pub use handle::{FsmHandle, FsmStatus, QueryError};
 pub use host_state::{ActiveModule, HostState};
 pub use machine::{FsmError, MachineParts};

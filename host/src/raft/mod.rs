@@ -21,4 +21,4 @@ pub use propose_error::ProposeError;
 pub use read_index::ReadError;
 pub use status::{ClusterStatus, NodeStatus, Role, ServerStatus};
 
-pub use crate::fsm::ActiveModule;
+pub use crate::fsm::{ActiveModule, DryRun};

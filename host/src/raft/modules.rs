@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::consensus::Consensus;
 use super::propose_error::ProposeError;
 use crate::clock;
-use crate::fsm::{ActiveModule, FsmError};
+use crate::fsm::{ActiveModule, DryRun, FsmError};
 use crate::types::{
     Activation, Description, Failure, Limits, MODULE_CHUNK_BYTES, ModuleId, NodeId, Proposal,
     Reply, StateSource,
@@ -140,6 +140,16 @@ impl Consensus {
         };
         self.activate_module(request).await?;
         Ok(before.module)
+    }
+
+    /// Tries a module on a copy of this node's state.
+    pub async fn dry_run(&self, module: ModuleId) -> Result<DryRun, ModuleCallError> {
+        if !self.parts.fsm.modules().contains_key(&module) {
+            return Err(ModuleCallError::Unknown(module));
+        }
+        let active = self.parts.fsm.active();
+        let limits = active.map_or(Limits::DEFAULT, |active| active.limits);
+        Ok(self.parts.fsm.dry_run(module, limits).await?)
     }
 
     /// Forgets a module on every node.
