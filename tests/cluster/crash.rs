@@ -2,26 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use rkv_tests::{Cluster, Fate, History, Workload};
+use rkv_tests::{Cluster, Workload};
 
 /// How many clients write at the same time.
 const WRITERS: usize = 4;
 
 /// Enough clients that at any moment some entry is on its way to a disk.
 const MANY_WRITERS: usize = 16;
-
-async fn verify_everywhere(cluster: &mut Cluster, history: &History) {
-    eprintln!(
-        "{} acknowledged, {} unknown, {} refused",
-        history.count(Fate::Acknowledged),
-        history.count(Fate::Unknown),
-        history.count(Fate::Refused)
-    );
-    for id in cluster.ids() {
-        history.verify(&cluster.client(id)).await;
-    }
-    cluster.agree().await;
-}
 
 #[tokio::test]
 async fn each_node_killed_in_turn_loses_no_acknowledged_write() {
@@ -35,7 +22,7 @@ async fn each_node_killed_in_turn_loses_no_acknowledged_write() {
         cluster.restart(id).await;
     }
     let history = workload.stop().await;
-    verify_everywhere(&mut cluster, &history).await;
+    history.verify_everywhere(&mut cluster).await;
 }
 
 #[tokio::test]
@@ -50,7 +37,7 @@ async fn a_leader_killed_again_and_again_loses_no_acknowledged_write() {
         cluster.restart(leader).await;
     }
     let history = workload.stop().await;
-    verify_everywhere(&mut cluster, &history).await;
+    history.verify_everywhere(&mut cluster).await;
 }
 
 /// A leader replicates beside its own fsync, so an entry may be committed on its followers' disks
@@ -82,7 +69,7 @@ async fn all_nodes_killed_at_once_come_back_with_every_acknowledged_write() {
     }
     let history = workload.stop().await;
     cluster.ready().await;
-    verify_everywhere(&mut cluster, &history).await;
+    history.verify_everywhere(&mut cluster).await;
 }
 
 #[tokio::test]
@@ -96,7 +83,7 @@ async fn a_single_node_killed_under_load_loses_no_acknowledged_write() {
     }
     workload.progress(10).await;
     let history = workload.stop().await;
-    verify_everywhere(&mut cluster, &history).await;
+    history.verify_everywhere(&mut cluster).await;
 }
 
 #[tokio::test]
@@ -111,5 +98,5 @@ async fn crashes_while_snapshots_are_written_lose_no_acknowledged_write() {
         cluster.restart(id).await;
     }
     let history = workload.stop().await;
-    verify_everywhere(&mut cluster, &history).await;
+    history.verify_everywhere(&mut cluster).await;
 }

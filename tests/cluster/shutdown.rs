@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rkv_tests::wait::GENEROUS;
-use rkv_tests::{Cluster, Fate, Workload};
+use rkv_tests::{Cluster, Workload};
 
 async fn terminate(cluster: &mut Cluster, id: u64) {
     cluster.node_mut(id).terminate();
@@ -65,16 +65,7 @@ async fn a_rolling_restart_under_load_loses_no_acknowledged_write() {
         cluster.restart(id).await;
     }
     let history = workload.stop().await;
-    eprintln!(
-        "{} acknowledged, {} unknown, {} refused",
-        history.count(Fate::Acknowledged),
-        history.count(Fate::Unknown),
-        history.count(Fate::Refused)
-    );
-    for id in cluster.ids() {
-        history.verify(&cluster.client(id)).await;
-    }
-    cluster.agree().await;
+    history.verify_everywhere(&mut cluster).await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::answer::Answer;
 use crate::client::{Client, Unreachable};
+use crate::cluster::Cluster;
 
 /// What the sender of a write knows of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,24 @@ impl History {
             .iter()
             .filter(|write| write.fate == fate)
             .count()
+    }
+
+    /// Prints what became of the writes, checks them on every node, and that all nodes agree.
+    ///
+    /// # Panics
+    ///
+    /// When a node contradicts a write or another node.
+    pub async fn verify_everywhere(&self, cluster: &mut Cluster) {
+        eprintln!(
+            "{} acknowledged, {} unknown, {} refused",
+            self.count(Fate::Acknowledged),
+            self.count(Fate::Unknown),
+            self.count(Fate::Refused)
+        );
+        for id in cluster.ids() {
+            self.verify(&cluster.client(id)).await;
+        }
+        cluster.agree().await;
     }
 
     /// Checks that a node has every acknowledged write, none that was refused, and for those whose

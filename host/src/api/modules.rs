@@ -93,10 +93,8 @@ async fn upload(State(api): State<Arc<ApiState>>, body: Body) -> Result<Response
     let limit = usize::try_from(MAX_MODULE_BYTES).unwrap_or(usize::MAX);
     let bytes = read_body(body, "the module in bytes", limit).await?;
     let consensus = Arc::clone(&api.consensus);
-    // A task of its own: half an upload helps nobody when its client hangs up.
     let upload = async move { consensus.upload_module(bytes).await };
-    let uploaded = api.consensus.tasks().run("upload", upload).await;
-    let (info, is_new) = uploaded.ok_or_else(shutting_down)??;
+    let (info, is_new) = api.finish("upload", upload).await?;
     let status = if is_new {
         StatusCode::CREATED
     } else {
@@ -157,8 +155,7 @@ async fn activate(
     let module = request.module;
     let consensus = Arc::clone(&api.consensus);
     let switch = async move { consensus.activate_module(request).await };
-    let switched = api.consensus.tasks().run("activate", switch).await;
-    switched.ok_or_else(shutting_down)??;
+    api.finish("activate", switch).await?;
     Ok(Json(activated(&api, module)))
 }
 
@@ -166,8 +163,7 @@ async fn roll_back(State(api): State<Arc<ApiState>>) -> Result<Json<Activated>, 
     api.consensus.expect_leader()?;
     let consensus = Arc::clone(&api.consensus);
     let switch = async move { consensus.roll_back().await };
-    let switched = api.consensus.tasks().run("rollback", switch).await;
-    let module = switched.ok_or_else(shutting_down)??;
+    let module = api.finish("rollback", switch).await?;
     Ok(Json(activated(&api, module)))
 }
 
@@ -228,8 +224,4 @@ fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Problem> {
 fn module_id(text: &str) -> Result<ModuleId, Problem> {
     text.parse()
         .map_err(|error| Problem::bad_request(format!("`{text}`: {error}")))
-}
-
-fn shutting_down() -> crate::raft::ProposeError {
-    crate::raft::ProposeError::Unknown("this node is shutting down".to_owned())
 }

@@ -12,7 +12,6 @@ use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
 use crate::config::is_host_port;
-use crate::raft::{MembershipError, ProposeError};
 use crate::types::NodeId;
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
@@ -28,10 +27,10 @@ async fn add(
     RawQuery(query): RawQuery,
 ) -> Result<StatusCode, Failed> {
     let (id, addr) = (node_id(&id)?, raft_addr(query.as_deref())?);
-    // A task of its own: a change that began goes on when its client hangs up.
     let consensus = Arc::clone(&api.consensus);
     let added = async move { consensus.add_node(id, addr).await };
-    finished(api.consensus.tasks().run("add-node", added).await)
+    api.finish("add-node", added).await?;
+    Ok(StatusCode::OK)
 }
 
 async fn remove(
@@ -42,14 +41,8 @@ async fn remove(
     let (id, addr) = (node_id(&id)?, raft_addr(query.as_deref())?);
     let consensus = Arc::clone(&api.consensus);
     let removed = async move { consensus.remove_node(id, &addr).await };
-    finished(api.consensus.tasks().run("remove-node", removed).await)
-}
-
-fn finished(outcome: Option<Result<(), MembershipError>>) -> Result<StatusCode, Failed> {
-    match outcome {
-        Some(changed) => Ok(changed.map(|()| StatusCode::OK)?),
-        None => Err(ProposeError::Unknown("this node is shutting down".to_owned()).into()),
-    }
+    api.finish("remove-node", removed).await?;
+    Ok(StatusCode::OK)
 }
 
 fn node_id(text: &str) -> Result<NodeId, Problem> {

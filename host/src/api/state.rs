@@ -12,7 +12,7 @@ use super::redirect::{Failed, locate};
 use super::request::query_text;
 use super::{fsm, keys, modules, nodes, status};
 use crate::config::RequestLimits;
-use crate::raft::{Consensus, ReadError};
+use crate::raft::{Consensus, ProposeError, ReadError};
 
 /// What every handler works with.
 #[derive(Debug)]
@@ -29,6 +29,22 @@ impl ApiState {
         match tokio::time::timeout(self.limits.request_timeout, active).await {
             Ok(()) => Ok(()),
             Err(_) => Err(ReadError::NoModule.into()),
+        }
+    }
+
+    /// Does work that goes on when the client that asked for it hangs up.
+    pub(super) async fn finish<T, E>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, Failed>
+    where
+        T: Send + 'static,
+        E: Into<Problem> + Send + 'static,
+    {
+        match self.consensus.tasks().run(name, work).await {
+            Some(done) => Ok(done?),
+            None => Err(ProposeError::Unknown("this node is shutting down".to_owned()).into()),
         }
     }
 

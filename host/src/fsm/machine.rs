@@ -125,7 +125,7 @@ impl Machine {
     /// Applies entries that follow the last one applied, in order. Answers one reply each.
     pub(super) fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, FsmError> {
         let mut replies = Vec::with_capacity(entries.len());
-        for run in entries.chunk_by(|left, right| is_command(left) && is_command(right)) {
+        for run in runs(entries) {
             replies.extend(self.apply_run(run)?);
         }
         Ok(replies)
@@ -415,7 +415,12 @@ impl From<FsmError> for StepError {
     }
 }
 
-pub(super) fn is_command(entry: &Entry) -> bool {
+/// Cuts entries into what one step takes: commands that follow each other, or one other entry.
+pub(super) fn runs(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+    entries.chunk_by(|left, right| is_command(left) && is_command(right))
+}
+
+fn is_command(entry: &Entry) -> bool {
     matches!(
         entry.payload,
         EntryPayload::Normal(Proposal::Command { .. })

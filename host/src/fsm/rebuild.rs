@@ -2,7 +2,7 @@
 //! without the commands that trapped.
 
 use super::host_state::HostState;
-use super::machine::{FsmError, Machine, StepError, is_command};
+use super::machine::{FsmError, Machine, StepError, runs};
 use super::section::Section;
 use crate::storage::{SnapshotFile, StorageError};
 use crate::types::{Entry, Failure, LogId, LogIndex, TrapKind};
@@ -61,8 +61,7 @@ impl Machine {
     }
 
     fn replay(&mut self, entries: &[Entry], batch: usize) -> Result<Replay, FsmError> {
-        let same_run = |left: &Entry, right: &Entry| is_command(left) && is_command(right);
-        for run in entries.chunk_by(same_run).flat_map(|run| run.chunks(batch)) {
+        for run in runs(entries).flat_map(|run| run.chunks(batch)) {
             match self.step(run) {
                 Ok(_) => {}
                 Err(StepError::Fault(Fault::Trap(kind))) => {

@@ -51,11 +51,7 @@ impl SnapshotBuilder {
 
     /// Writes the frozen state to a file; `None` when it was superseded meanwhile.
     async fn write(&self, frozen: Frozen) -> Result<Option<SnapshotFile>, FsmError> {
-        let Frozen {
-            ticket,
-            host,
-            modules: needed,
-        } = frozen;
+        let Frozen { ticket, host } = frozen;
         let meta = SnapshotMeta {
             last_log_id: host.applied,
             last_membership: host.membership.clone(),
@@ -63,8 +59,8 @@ impl SnapshotBuilder {
         let (store, registry) = (self.snapshots.clone(), self.registry.clone());
         let mut writer = blocking(move || {
             let mut writer = store.begin(meta, host.encode())?;
-            for module in needed {
-                write_module(&mut writer, &registry, module)?;
+            for module in host.modules.keys() {
+                write_module(&mut writer, &registry, *module)?;
             }
             for (module, bytes) in &host.uploads {
                 for piece in bytes.chunks(CHUNK_BYTES as usize) {

@@ -17,7 +17,7 @@ use super::host_state::HostState;
 use super::machine::{FsmError, Machine, MachineParts, QueryFault};
 use super::section::CHUNK_BYTES;
 use crate::storage::SnapshotFile;
-use crate::types::{Entry, LogId, ModuleId, Reply, StoredMembership, TypeConfig};
+use crate::types::{Entry, LogId, Reply, StoredMembership, TypeConfig};
 use crate::wasm::{Snapshot, THREAD_STACK_BYTES};
 
 /// Queries that one call into the guest answers.
@@ -67,8 +67,6 @@ pub(super) struct Ticket(u64);
 pub(super) struct Frozen {
     pub(super) ticket: Ticket,
     pub(super) host: HostState,
-    /// The modules that the state needs.
-    pub(super) modules: Vec<ModuleId>,
 }
 
 /// What reading an open snapshot gave.
@@ -218,12 +216,7 @@ impl Worker {
         self.cursors
             .insert(ticket, (self.machine.generation, cursor));
         let host = self.machine.host.clone();
-        let modules = host.modules.keys().copied().collect();
-        Ok(Frozen {
-            ticket,
-            host,
-            modules,
-        })
+        Ok(Frozen { ticket, host })
     }
 
     fn read_snapshot(&mut self, ticket: Ticket) -> Result<SnapshotRead, FsmError> {

@@ -9,7 +9,7 @@ use openraft::{Raft, SnapshotPolicy};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, MAX_MODULE_BYTES, RaftTiming};
-use crate::fsm::{self, FsmError, MachineParts, Registry, StateMachine};
+use crate::fsm::{self, MachineParts, Registry, StateMachine};
 use crate::raft::{self, Consensus, ConsensusParts, Local, Network};
 use crate::storage::{
     DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError,
@@ -59,9 +59,6 @@ pub enum StartError {
     /// The state machine's thread cannot start.
     #[error("cannot start the state machine's thread: {0}")]
     Thread(#[source] io::Error),
-    /// The state machine cannot be brought to where it was.
-    #[error(transparent)]
-    Fsm(#[from] FsmError),
     /// The log does not begin where the newest good snapshot ends.
     #[error(
         "the log in {dir} begins behind index {purged}, and no good snapshot in {dir}/snapshots \
