@@ -6,4 +6,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 hack/setup.sh
 # The black-box tests run this binary.
 cargo build --locked -p rkv-host
+cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
 exec cargo test --locked --workspace "$@"

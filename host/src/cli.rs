@@ -60,6 +60,10 @@ pub struct Flags {
     #[arg(long, env = "RKV_SNAPSHOT_TIMEOUT_MS", default_value_t = DEFAULTS.snapshot_timeout_ms)]
     snapshot_timeout_ms: u64,
 
+    /// How often nodes compare what they computed, while there is anything new
+    #[arg(long, env = "RKV_CHECKPOINT_INTERVAL_MS", default_value_t = DEFAULTS.checkpoint_interval_ms)]
+    checkpoint_interval_ms: u64,
+
     /// Take a snapshot when this many entries are in the log behind the newest one
     #[arg(long, env = "RKV_SNAPSHOT_ENTRIES", default_value_t = DEFAULTS.snapshot_entries)]
     snapshot_entries: u64,
@@ -120,6 +124,7 @@ impl Flags {
                 election_timeout_max: ms(self.election_timeout_max_ms),
                 snapshot_timeout: ms(self.snapshot_timeout_ms),
             },
+            checkpoint_interval: ms(self.checkpoint_interval_ms),
             snapshots: SnapshotPolicy {
                 entries: self.snapshot_entries,
                 bytes: self.snapshot_bytes,

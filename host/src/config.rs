@@ -20,6 +20,8 @@ pub struct Defaults {
     pub election_timeout_max_ms: u64,
     /// Milliseconds: see [`RaftTiming::snapshot_timeout`].
     pub snapshot_timeout_ms: u64,
+    /// Milliseconds: see [`Config::checkpoint_interval`].
+    pub checkpoint_interval_ms: u64,
     /// See [`SnapshotPolicy::entries`].
     pub snapshot_entries: u64,
     /// See [`SnapshotPolicy::bytes`].
@@ -46,6 +48,7 @@ pub const DEFAULTS: Defaults = Defaults {
     election_timeout_min_ms: 500,
     election_timeout_max_ms: 1_000,
     snapshot_timeout_ms: 10_000,
+    checkpoint_interval_ms: 5_000,
     snapshot_entries: 100_000,
     snapshot_bytes: 256 << 20,
     keep_entries: 10_000,
@@ -122,6 +125,8 @@ pub struct Config {
     pub fsm: Option<PathBuf>,
     /// Raft's timing.
     pub timing: RaftTiming,
+    /// How often nodes compare what they computed, while there is anything new.
+    pub checkpoint_interval: Duration,
     /// Snapshots.
     pub snapshots: SnapshotPolicy,
     /// Requests.
@@ -226,6 +231,10 @@ impl Config {
             ("--max-key-bytes", limits.max_key_bytes == 0),
             ("--request-timeout-ms", limits.request_timeout.is_zero()),
             ("--snapshot-timeout-ms", timing.snapshot_timeout.is_zero()),
+            (
+                "--checkpoint-interval-ms",
+                self.checkpoint_interval.is_zero(),
+            ),
             ("--snapshot-entries", self.snapshots.entries == 0),
             ("--snapshot-bytes", self.snapshots.bytes == 0),
         ] {

@@ -11,13 +11,14 @@
 //! types                     the shared vocabulary
 //! ```
 //!
-//! `tasks`, `clock`, `config` and `telemetry` are for every layer above `types`.
+//! `tasks`, `clock`, `config`, `telemetry` and `failpoint` are for every layer above `types`.
 
 pub mod api;
 pub mod bundled;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod failpoint;
 pub mod fsm;
 pub mod node;
 pub mod raft;

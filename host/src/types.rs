@@ -52,6 +52,19 @@ pub struct InstanceId(pub [u8; 16]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModuleId(pub [u8; 32]);
 
+/// A sha256 by which nodes compare what they computed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateDigest(pub [u8; 32]);
+
+/// A digest, and the entry up to which it covers the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The last entry covered.
+    pub index: LogIndex,
+    /// The digest.
+    pub digest: StateDigest,
+}
+
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
@@ -117,6 +130,7 @@ macro_rules! hex_identifier {
 hex_identifier!(ClusterId, "a cluster id is 32 hexadecimal digits");
 hex_identifier!(InstanceId, "an instance id is 32 hexadecimal digits");
 hex_identifier!(ModuleId, "a module id is a sha256: 64 hexadecimal digits");
+hex_identifier!(StateDigest, "a digest is a sha256: 64 hexadecimal digits");
 
 /// A text that should have been an identifier in hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -196,6 +210,9 @@ pub enum TrapKind {
     /// The module broke the interface: bad lifted values, or another number of outcomes than
     /// entries.
     Interface,
+    /// The entry needs more memory than the limit leaves, even alone and in a heap that holds
+    /// nothing but the state.
+    OutOfMemory,
 }
 
 impl fmt::Display for TrapKind {
@@ -207,6 +224,7 @@ impl fmt::Display for TrapKind {
             Self::Arithmetic => "the module trapped on integer arithmetic",
             Self::OutOfFuel => "the module ran out of fuel",
             Self::Interface => "the module broke the rkv:fsm interface",
+            Self::OutOfMemory => "the module ran out of memory",
         })
     }
 }
@@ -246,10 +264,26 @@ pub enum Proposal {
         /// The module.
         module: ModuleId,
     },
+    /// Every node compares what it computed with what the leader did.
+    Checkpoint(Checkpoint),
+    /// The state that was kept from before the last activation is forgotten.
+    DropPrevious,
 }
 
 /// The size of the pieces that modules travel in, so that heartbeats and writes go between them.
 pub const MODULE_CHUNK_BYTES: usize = 256 << 10;
+
+/// A point of the log at which nodes compare themselves with the leader. Each of them writes its
+/// digest of all outcomes down here; the next checkpoint brings what the leader wrote down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The leader's digest at an earlier checkpoint.
+    pub outcomes: Option<Mark>,
+    /// The sha256 of the module's bytes in a snapshot of the leader's.
+    pub state: Option<Mark>,
+    /// Whether every node takes a snapshot of exactly this state.
+    pub snapshot: bool,
+}
 
 /// One switch of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +300,10 @@ pub struct Activation {
     pub expect: Option<ModuleId>,
     /// What the module starts with.
     pub state: StateSource,
+    /// Whether the state of the module before it is kept, for [`StateSource::Previous`].
+    pub keep_previous: bool,
+    /// With [`StateSource::Snapshot`]: commands that failed with a trap, and stay failed.
+    pub skip: Vec<LogIndex>,
 }
 
 /// What a module starts with when it is activated.
@@ -276,6 +314,11 @@ pub enum StateSource {
     Migrate,
     /// Nothing.
     Reset,
+    /// The state that was kept from before the last activation. What was written since is dropped.
+    Previous,
+    /// The snapshot that every node took at this entry, and the commands behind it, run once more.
+    /// The module before it is not asked for anything.
+    Snapshot(LogIndex),
 }
 
 impl fmt::Debug for Proposal {
@@ -301,6 +344,8 @@ impl fmt::Debug for Proposal {
             }
             Self::Activate(activation) => write!(f, "Activate({})", activation.module),
             Self::RemoveModule { module } => write!(f, "RemoveModule({module})"),
+            Self::Checkpoint(checkpoint) => write!(f, "{checkpoint:?}"),
+            Self::DropPrevious => f.write_str("DropPrevious"),
         }
     }
 }
@@ -326,6 +371,13 @@ pub enum Reply {
     NoModule,
     /// A host entry that could not be carried out, the same on every node: one line for people.
     Rejected(String),
+    /// The module is active.
+    Activated {
+        /// Commands whose effect the state that it started with does not have.
+        dropped: u64,
+    },
+    /// This node could not apply the entry, others may have: why.
+    Unapplied(String),
 }
 
 #[cfg(test)]

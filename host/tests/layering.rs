@@ -12,14 +12,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("telemetry", &[]),
     ("bundled", &[]),
+    ("failpoint", &[]),
     ("config", &["types"]),
     ("cli", &["config", "types"]),
     ("wasm", &["types"]),
-    ("storage", &["types"]),
-    ("fsm", &["storage", "wasm", "types"]),
+    ("storage", &["types", "failpoint"]),
+    ("fsm", &["storage", "wasm", "types", "failpoint"]),
     (
         "raft",
-        &["fsm", "storage", "types", "tasks", "clock", "config"],
+        &[
+            "fsm", "storage", "types", "tasks", "clock", "config", "failpoint",
+        ],
     ),
     ("api", &["raft", "types", "tasks", "config"]),
     (
@@ -36,6 +39,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("wasmtime", &["wasm"]),
     ("axum", &["api"]),
     ("hyper", &["api"]),
+    ("fail", &["failpoint"]),
     ("openraft", &["types", "storage", "fsm", "raft", "node"]),
 ];
 

@@ -17,6 +17,21 @@ pub(crate) fn rkvd() -> PathBuf {
     locate(&test, env::var_os(OVERRIDE)).unwrap_or_else(|missing| panic!("{missing}"))
 }
 
+/// The path of `rkvd-failpoints`, beside the daemon.
+///
+/// # Panics
+///
+/// When there is none; the message says how to build it.
+pub(crate) fn rkvd_failpoints() -> PathBuf {
+    let path = rkvd().with_file_name("rkvd-failpoints");
+    assert!(
+        path.is_file(),
+        "no daemon at '{}': run `cargo build -p rkv-host --features failpoints` first",
+        path.display()
+    );
+    path
+}
+
 fn locate(test: &Path, chosen: Option<OsString>) -> Result<PathBuf, String> {
     // Cargo puts tests into {target}/{profile}/deps and binaries one above.
     let built = || {

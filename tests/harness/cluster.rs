@@ -90,6 +90,7 @@ impl Cluster {
                 .map(|node| node.spec().http_addr)
                 .collect(),
             flags: self.flags.clone(),
+            failpoints: None,
         };
         let log = self.folder.path().join(format!("node-{id}.log"));
         self.nodes.insert(id, NodeProcess::new(spec, log));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::binary::rkvd;
+use crate::binary::{rkvd, rkvd_failpoints};
 use crate::client::Client;
 use crate::process::{Exit, Process};
 
@@ -29,6 +29,8 @@ pub struct NodeSpec {
     pub join: Vec<SocketAddr>,
     /// Further flags, as they are.
     pub flags: Vec<String>,
+    /// Failpoints to arm, as `FAILPOINTS` takes them: the node then runs `rkvd-failpoints`.
+    pub failpoints: Option<String>,
 }
 
 impl NodeSpec {
@@ -54,13 +56,21 @@ impl NodeSpec {
     /// The daemon with this command line, and nothing from the environment of the tests.
     pub fn command(&self) -> Command {
         let mut command = Self::bare_command();
+        if let Some(failpoints) = &self.failpoints {
+            command = Self::bare_command_of(&rkvd_failpoints());
+            command.env("FAILPOINTS", failpoints);
+        }
         command.args(self.arguments());
         command
     }
 
     /// The daemon without arguments, and nothing from the environment of the tests.
     pub fn bare_command() -> Command {
-        let mut command = Command::new(rkvd());
+        Self::bare_command_of(&rkvd())
+    }
+
+    fn bare_command_of(daemon: &Path) -> Command {
+        let mut command = Command::new(daemon);
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with(ENV_PREFIX) {
                 command.env_remove(name);

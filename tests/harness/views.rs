@@ -80,6 +80,37 @@ pub struct Stats {
     pub voters: Vec<u64>,
     /// The ids that only listen.
     pub learners: Vec<u64>,
+    /// Its state machine.
+    pub fsm: FsmStats,
+}
+
+/// The state machine in [`Stats`].
+#[derive(Debug, Clone, Deserialize)]
+pub struct FsmStats {
+    /// The digest of all outcomes up to the newest applied entry.
+    #[serde(deserialize_with = "present")]
+    pub digest: Option<Mark>,
+    /// The digest of the module's bytes in the newest snapshot.
+    #[serde(deserialize_with = "present")]
+    pub state_digest: Option<Mark>,
+    /// Why the node's state is not to be used.
+    #[serde(deserialize_with = "present")]
+    pub quarantine: Option<String>,
+    /// How often a peer's state took the place of its own.
+    pub repairs: u64,
+    /// Commands that trapped since it started.
+    pub traps: u64,
+    /// The last entries of its snapshots.
+    pub snapshots: Vec<u64>,
+}
+
+/// A digest with the last entry that it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Mark {
+    /// The entry.
+    pub index: u64,
+    /// 64 hexadecimal digits.
+    pub digest: String,
 }
 
 /// `GET /stats?scope=cluster`.

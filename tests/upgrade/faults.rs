@@ -1,16 +1,18 @@
 //! A module that misbehaves costs the request that made it, and nothing else.
 
 use rkv_tests::Cluster;
+use rkv_tests::wait::{GENEROUS, check, until};
 
-use crate::guests::{faulty, upload};
+use crate::guests::{equal_digests, faulty, fsm, upload};
 
 /// A cluster that runs the faulty module, and its leader.
 async fn start(flags: &[&str]) -> (Cluster, u64) {
     let mut cluster = Cluster::start_with(3, flags).await;
     let module = upload(&mut cluster, faulty()).await.module;
     let leader = cluster.leader().await;
-    // Little fuel, so that what never ends is soon at its end.
-    let target = format!("/fsm/activate?module={module}&state=reset&fuel=50000000");
+    // Little fuel, so that what never ends is soon at its end, and little memory likewise.
+    let limits = "fuel=50000000&memory_mb=64";
+    let target = format!("/fsm/activate?module={module}&state=reset&{limits}");
     cluster.client(leader).post(&target, "").await.expect(200);
     (cluster, leader)
 }
@@ -23,7 +25,7 @@ async fn a_command_that_traps_is_undone_and_the_next_one_works() {
         client.post("/fsm/apply", "add").await.expect(200).text(),
         "1"
     );
-    for bad in ["panic", "spin", "recurse"] {
+    for bad in ["panic", "spin", "recurse", "eat"] {
         let problem = client.post("/fsm/apply", bad).await.problem(422);
         assert_eq!(problem.code, "trapped", "{bad}");
     }
@@ -71,5 +73,97 @@ async fn a_snapshot_that_traps_stops_no_node() {
             client.post("/fsm/query", "get").await.expect(200).text(),
             "200"
         );
+    }
+}
+
+#[tokio::test]
+async fn an_old_module_that_cannot_be_asked_for_its_state_stays_until_it_is_gone_around() {
+    let (mut cluster, leader) = start(&[]).await;
+    let client = cluster.client(leader);
+    client.post("/fsm/apply", "add").await.expect(200);
+    client
+        .post("/fsm/apply", "break-snapshot")
+        .await
+        .expect(200);
+    let active = fsm(&client).await.active;
+    let again = format!("/fsm/activate?module={}", active.module);
+    for _ in 0..2 {
+        let refused = client.post(&again, "").await.problem(422);
+        assert!(refused.detail.contains("from=snapshot"), "{}", refused.detail);
+    }
+    assert_eq!(fsm(&client).await.active.since, active.since);
+    equal_digests(&mut cluster).await;
+    let reset = format!("{again}&state=reset");
+    client.post(&reset, "").await.expect(200);
+    for id in cluster.ids() {
+        let client = cluster.client(id);
+        until("every node has switched", GENEROUS, async || {
+            let answer = client.post("/fsm/query", "get").await.expect(200);
+            check(answer.text() == "0", || answer.text().to_owned())
+        })
+        .await;
+    }
+    equal_digests(&mut cluster).await;
+}
+
+/// Its state is lost on the node that restarts, and good on those that never had to restore it.
+#[tokio::test]
+async fn a_node_that_cannot_restore_its_state_follows_and_takes_the_next_one() {
+    let (mut cluster, leader) = start(&["--snapshot-entries", "30", "--keep-entries", "5"]).await;
+    let client = cluster.client(leader);
+    client.post("/fsm/apply", "trap-restore").await.expect(200);
+    for _ in 0..80 {
+        client.post("/fsm/apply", "add").await.expect(200);
+    }
+    let follower = cluster.follower().await;
+    until("a snapshot has the broken state", GENEROUS, async || {
+        let stats = cluster.client(follower).stats().await;
+        check(stats.snapshot_index > Some(60), || format!("{stats:?}"))
+    })
+    .await;
+    cluster.node_mut(follower).kill9();
+    cluster.node_mut(follower).start();
+    let halted = cluster.client(follower);
+    until("the node says what it lacks", GENEROUS, async || {
+        let answer = halted.try_send(reqwest::Method::GET, "/health", "").await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        check(answer.status == 503, || answer.to_string())
+    })
+    .await;
+    let problem = halted.post("/fsm/query?consistency=stale", "get").await;
+    let problem = problem.problem(503);
+    assert_eq!(problem.code, "quarantined", "{}", problem.detail);
+
+    // It still counts for the quorum.
+    let other = cluster
+        .ids()
+        .into_iter()
+        .find(|id| ![leader, follower].contains(id))
+        .expect("a third node");
+    cluster.node_mut(other).kill9();
+    client.post("/fsm/apply", "add").await.expect(200);
+    cluster.node_mut(other).start();
+    let active = fsm(&client).await.active;
+    until("every voter is ready again", GENEROUS, async || {
+        let reset = format!("/fsm/activate?module={}&state=reset", active.module);
+        let answer = client.post(&reset, "").await;
+        check(answer.status == 200, || format!("{answer:?}"))
+    })
+    .await;
+    for _ in 0..40 {
+        client.post("/fsm/apply", "add").await.expect(200);
+    }
+    until("the nodes are repaired", GENEROUS, async || {
+        for id in cluster.ids() {
+            let answer = cluster.client(id).get("/health").await;
+            check(answer.status == 200, || format!("node {id}: {answer}"))?;
+        }
+        Ok(())
+    })
+    .await;
+    equal_digests(&mut cluster).await;
+    for id in cluster.ids() {
+        let answer = cluster.client(id).post("/fsm/query", "get").await;
+        assert_eq!(answer.expect(200).text(), "40", "node {id}");
     }
 }

@@ -50,6 +50,12 @@ pub(crate) struct ActiveView {
 }
 
 #[derive(Debug, Deserialize)]
+pub(crate) struct PreviousView {
+    pub(crate) module: String,
+    pub(crate) commands_since: u64,
+}
+
+#[derive(Debug, Deserialize)]
 pub(crate) struct NodeView {
     pub(crate) id: u64,
     pub(crate) ready: Vec<String>,
@@ -59,11 +65,32 @@ pub(crate) struct NodeView {
 pub(crate) struct Fsm {
     pub(crate) active: ActiveView,
     pub(crate) history: Vec<ActiveView>,
+    pub(crate) previous: Option<PreviousView>,
     pub(crate) nodes: Vec<NodeView>,
 }
 
 pub(crate) async fn fsm(client: &Client) -> Fsm {
     client.get("/fsm").await.expect(200).json()
+}
+
+/// Waits until every running node has applied the same entries, and checks that they computed the
+/// same.
+pub(crate) async fn equal_digests(cluster: &mut Cluster) {
+    let running = cluster.running();
+    until("the nodes are at one entry", GENEROUS, async || {
+        let mut marks = Vec::new();
+        for &id in &running {
+            let stats = cluster.client(id).stats().await;
+            check(stats.fsm.quarantine.is_none(), || format!("{stats:?}"))?;
+            marks.push(stats.fsm.digest.ok_or("no digest yet")?);
+        }
+        let at_one = marks.iter().all(|mark| mark.index == marks[0].index);
+        check(at_one, || format!("{marks:?}"))?;
+        // Not an `Err`: it does not mend itself.
+        assert!(marks.iter().all(|mark| *mark == marks[0]), "{marks:?}");
+        Ok(())
+    })
+    .await;
 }
 
 /// Uploads a module to the leader and waits until every running node has it ready.

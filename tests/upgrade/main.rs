@@ -4,6 +4,9 @@
 mod guest_build;
 
 mod activate;
+mod crash;
+mod divergence;
 mod faults;
 mod guests;
 mod refusals;
+mod ways_back;

@@ -1,22 +1,22 @@
-//! `/fsm`: which module is the state machine, and how to change that.
+//! `/fsm` and `/fsm/modules`: which module is the state machine, and which others there are.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
 use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::{query_text, read_body};
+use super::request::read_body;
 use crate::config::MAX_MODULE_BYTES;
-use crate::raft::{ActivateRequest, DryRun, ModuleInfo};
-use crate::types::{Description, Limits, LogIndex, ModuleId, NodeId, StateSource};
+use crate::raft::{DryRun, ModuleInfo};
+use crate::types::{Description, Limits, LogIndex, ModuleId, NodeId};
 
 const WASM: &str = "application/wasm";
 
@@ -26,8 +26,7 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
         .route("/fsm/modules", get(list).post(upload))
         .route("/fsm/modules/{id}", get(inspect).delete(remove))
         .route("/fsm/modules/{id}/dry-run", post(dry_run))
-        .route("/fsm/activate", post(activate))
-        .route("/fsm/rollback", post(roll_back))
+        .route("/fsm/previous", delete(drop_previous))
 }
 
 /// One state machine of the cluster's, past or present.
@@ -40,6 +39,15 @@ struct ActiveView {
     description: Description,
 }
 
+/// The state that a rollback with `state=previous` goes back to.
+#[derive(Serialize)]
+struct PreviousView {
+    module: ModuleId,
+    until: LogIndex,
+    bytes: u64,
+    commands_since: u64,
+}
+
 #[derive(Serialize)]
 struct NodeView {
     id: NodeId,
@@ -47,12 +55,14 @@ struct NodeView {
     ready: Vec<ModuleId>,
     memory_bytes: u64,
     traps: u64,
+    quarantine: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Overview {
     active: Option<ActiveView>,
     history: Vec<ActiveView>,
+    previous: Option<PreviousView>,
     engine_fingerprint: ModuleId,
     nodes: Vec<NodeView>,
 }
@@ -73,12 +83,21 @@ async fn overview(State(api): State<Arc<ApiState>>) -> Json<Overview> {
             reachable: node.reachable,
             memory_bytes: fsm.as_ref().map_or(0, |fsm| fsm.memory_bytes),
             traps: fsm.as_ref().map_or(0, |fsm| fsm.traps),
+            quarantine: fsm.as_ref().and_then(|fsm| fsm.quarantine.clone()),
             ready: fsm.map_or(Vec::new(), |fsm| fsm.ready),
         }
+    };
+    let commands = api.consensus.commands_so_far();
+    let previous = |previous: crate::raft::Previous| PreviousView {
+        module: previous.active.module,
+        until: previous.until,
+        bytes: previous.bytes,
+        commands_since: commands.saturating_sub(previous.commands),
     };
     Json(Overview {
         active: active.map(view),
         history: history.into_iter().map(view).collect(),
+        previous: api.consensus.previous().map(previous),
         engine_fingerprint: ModuleId(api.consensus.fingerprint()),
         nodes: nodes.map(node).collect(),
     })
@@ -140,88 +159,12 @@ async fn dry_run(
     Ok(Json(api.consensus.dry_run(module_id(&id)?).await?))
 }
 
-/// What a switch of the state machine answers.
-#[derive(Serialize)]
-struct Activated {
-    module: ModuleId,
-    index: Option<LogIndex>,
+async fn drop_previous(State(api): State<Arc<ApiState>>) -> Result<StatusCode, Failed> {
+    api.consensus.drop_previous().await?;
+    Ok(StatusCode::OK)
 }
 
-async fn activate(
-    State(api): State<Arc<ApiState>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Activated>, Failed> {
-    let request = activate_request(query.as_deref())?;
-    let module = request.module;
-    let consensus = Arc::clone(&api.consensus);
-    let switch = async move { consensus.activate_module(request).await };
-    api.finish("activate", switch).await?;
-    Ok(Json(activated(&api, module)))
-}
-
-async fn roll_back(State(api): State<Arc<ApiState>>) -> Result<Json<Activated>, Failed> {
-    api.consensus.expect_leader()?;
-    let consensus = Arc::clone(&api.consensus);
-    let switch = async move { consensus.roll_back().await };
-    let module = api.finish("rollback", switch).await?;
-    Ok(Json(activated(&api, module)))
-}
-
-fn activated(api: &ApiState, module: ModuleId) -> Activated {
-    let (active, _) = api.consensus.active_and_history();
-    let index = active
-        .filter(|active| active.module == module)
-        .map(|active| active.since);
-    Activated { module, index }
-}
-
-fn activate_request(query: Option<&str>) -> Result<ActivateRequest, Problem> {
-    let module = query_text(query, "module")?;
-    let module = module.ok_or_else(|| Problem::bad_request("which module? ?module={sha256}"))?;
-    let expect = query_text(query, "expect")?
-        .map(|text| module_id(&text))
-        .transpose()?;
-    let state = match query_text(query, "state")?.as_deref() {
-        None | Some("migrate") => StateSource::Migrate,
-        Some("reset") => StateSource::Reset,
-        Some(other) => {
-            let detail = format!("`{other}` is not a state: migrate (the default) or reset");
-            return Err(Problem::bad_request(detail));
-        }
-    };
-    let memory_mb = number(query, "memory_mb")?;
-    let fuel = number(query, "fuel")?;
-    if memory_mb.is_some_and(|mb| mb > Limits::DEFAULT.memory_bytes >> 20) {
-        return Err(Problem::bad_request(
-            "a module has at most 4096 MiB of memory",
-        ));
-    }
-    let limits = (memory_mb.is_some() || fuel.is_some()).then(|| Limits {
-        memory_bytes: memory_mb.map_or(Limits::DEFAULT.memory_bytes, |mb| mb << 20),
-        fuel_per_entry: fuel.unwrap_or(Limits::DEFAULT.fuel_per_entry),
-        ..Limits::DEFAULT
-    });
-    Ok(ActivateRequest {
-        module: module_id(&module)?,
-        expect,
-        limits,
-        state,
-    })
-}
-
-fn number(query: Option<&str>, name: &str) -> Result<Option<u64>, Problem> {
-    let Some(text) = query_text(query, name)? else {
-        return Ok(None);
-    };
-    match text.parse() {
-        Ok(number) if number > 0 => Ok(Some(number)),
-        _ => Err(Problem::bad_request(format!(
-            "{name} is a number from 1 on, not `{text}`"
-        ))),
-    }
-}
-
-fn module_id(text: &str) -> Result<ModuleId, Problem> {
+pub(super) fn module_id(text: &str) -> Result<ModuleId, Problem> {
     text.parse()
         .map_err(|error| Problem::bad_request(format!("`{text}`: {error}")))
 }

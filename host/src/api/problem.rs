@@ -174,6 +174,7 @@ impl From<ProposeError> for Problem {
                 "This node has stopped",
                 detail,
             )),
+            ProposeError::Quarantined(_) => not_applied(quarantined(detail)),
             ProposeError::Refused(_) => not_applied(refused(detail)),
             ProposeError::Trapped(_) => not_applied(trapped(detail)),
             ProposeError::NoModule => not_applied(no_module(detail)),
@@ -198,6 +199,7 @@ impl From<ReadError> for Problem {
                 Self::new(status, "overloaded", "Too much in flight", detail).retryable()
             }
             ReadError::Stopped(_) => Self::unavailable("stopped", "This node has stopped", detail),
+            ReadError::Quarantined(_) => quarantined(detail),
             ReadError::NoModule => no_module(detail),
             ReadError::Refused(_) => refused(detail),
             ReadError::Trapped(_) => trapped(detail),
@@ -255,6 +257,11 @@ impl From<ModuleCallError> for Problem {
 
 fn conflict(detail: String) -> Problem {
     Problem::new(StatusCode::CONFLICT, "conflict", "Conflict", detail)
+}
+
+fn quarantined(detail: String) -> Problem {
+    let title = "This node's state is not to be used";
+    Problem::unavailable("quarantined", title, detail)
 }
 
 fn refused(detail: String) -> Problem {

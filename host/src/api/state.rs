@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::problem::Problem;
 use super::redirect::{Failed, locate};
 use super::request::query_text;
-use super::{fsm, keys, modules, nodes, status};
+use super::{activation, fsm, keys, modules, nodes, status};
 use crate::config::RequestLimits;
 use crate::raft::{Consensus, ProposeError, ReadError};
 
@@ -72,6 +72,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .merge(nodes::routes())
         .merge(fsm::routes())
         .merge(modules::routes())
+        .merge(activation::routes())
         .merge(status::routes())
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)

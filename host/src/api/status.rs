@@ -13,7 +13,7 @@ use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
-use crate::raft::{ClusterStatus, NodeStatus, ProposeError, ServerStatus};
+use crate::raft::{ClusterStatus, NodeStatus, ProposeError, ReadError, ServerStatus};
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
@@ -24,9 +24,12 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
 }
 
 async fn health(State(api): State<Arc<ApiState>>) -> Result<&'static str, Failed> {
-    match api.consensus.stopped() {
+    if let Some(reason) = api.consensus.stopped() {
+        return Err(ProposeError::Stopped(reason).into());
+    }
+    match api.consensus.quarantine() {
         None => Ok("health"),
-        Some(reason) => Err(ProposeError::Stopped(reason).into()),
+        Some(reason) => Err(ReadError::Quarantined(reason).into()),
     }
 }
 

@@ -9,7 +9,7 @@ use rkv_host::node::Node;
 use rkv_host::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match run(Flags::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

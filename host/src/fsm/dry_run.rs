@@ -5,9 +5,9 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::error::FsmError;
 use super::handle::FsmHandle;
 use super::host_state::ActiveModule;
-use super::machine::FsmError;
 use super::section::CHUNK_BYTES;
 use super::worker::{Job, SnapshotRead, Ticket};
 use crate::types::{Limits, ModuleId};

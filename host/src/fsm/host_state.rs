@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::storage::{SnapshotFile, StorageError};
 use crate::types::{
-    Activation, Description, Limits, LogId, LogIndex, ModuleId, NodeId, StoredMembership,
+    Activation, Description, Limits, LogId, LogIndex, Mark, ModuleId, NodeId, StateDigest,
+    StateSource, StoredMembership,
 };
 
-/// Version of the encoding of [`HostState`] in snapshots.
-const HEAD_VERSION: u8 = 1;
+/// Version of the encoding of [`HostState`] in snapshots. No release wrote version 1.
+const HEAD_VERSION: u8 = 2;
 
 /// Activations that are remembered.
 const MAX_HISTORY: usize = 64;
@@ -46,6 +47,19 @@ impl ActiveModule {
     }
 }
 
+/// The state that the last activation replaced. Its bytes are a file beside the snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// The module that the state belongs to.
+    pub active: ActiveModule,
+    /// The activation that replaced it: the state has all entries before.
+    pub until: LogIndex,
+    /// Bytes of its snapshot.
+    pub bytes: u64,
+    /// [`HostState::commands`] at that time.
+    pub commands: u64,
+}
+
 /// Replicated state that belongs to the host. Part of every snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostState {
@@ -59,6 +73,17 @@ pub struct HostState {
     pub active: Option<ActiveModule>,
     /// The state machines before it, the latest last; at most 64.
     pub history: Vec<ActiveModule>,
+    /// The last activation that did not carry the state over. Older snapshots are of no use to the
+    /// state machine of today.
+    pub state_since: LogIndex,
+    /// The state before the last activation, if it was kept.
+    pub previous: Option<Previous>,
+    /// Commands so far.
+    pub commands: u64,
+    /// A digest of all entries with what came of them.
+    pub digest: StateDigest,
+    /// The digest as of the last checkpoints, the latest last; at most 16.
+    pub marks: Vec<Mark>,
     /// The last entry applied.
     #[serde(skip)]
     pub applied: Option<LogId>,
@@ -73,12 +98,26 @@ pub struct HostState {
 impl HostState {
     /// Whether the cluster cannot do without a module: it is active, or the one before.
     pub(super) fn needs(&self, module: ModuleId) -> bool {
-        let needed = self.active.iter().chain(self.history.last());
+        let previous = self.previous.iter().map(|previous| &previous.active);
+        let needed = self
+            .active
+            .iter()
+            .chain(self.history.last())
+            .chain(previous);
         needed.into_iter().any(|needed| needed.module == module)
     }
 
-    /// Makes a module the state machine.
-    pub(super) fn activate(&mut self, next: ActiveModule) {
+    /// Makes a module the state machine, which leaves `previous` behind.
+    pub(super) fn activate(
+        &mut self,
+        next: ActiveModule,
+        state: StateSource,
+        previous: Option<Previous>,
+    ) {
+        if state != StateSource::Migrate {
+            self.state_since = next.since;
+        }
+        self.previous = previous;
         self.history.extend(self.active.replace(next));
         let surplus = self.history.len().saturating_sub(MAX_HISTORY);
         self.history.drain(..surplus);
@@ -101,14 +140,17 @@ impl HostState {
                     reason: error.to_string(),
                 })
             }
-            Some((&version, _)) => Err(StorageError::NewerFormat {
+            Some((&version, _)) if version > HEAD_VERSION => Err(StorageError::NewerFormat {
                 what: what(),
                 found: version.into(),
                 known: HEAD_VERSION.into(),
             }),
-            None => Err(StorageError::Damaged {
+            other => Err(StorageError::Damaged {
                 what: what(),
-                reason: "it has no head".into(),
+                reason: match other {
+                    Some((version, _)) => format!("no release wrote a head of version {version}"),
+                    None => "it has no head".into(),
+                },
             }),
         }
     }

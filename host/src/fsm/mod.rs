@@ -4,22 +4,35 @@
 //! queue. Knows nothing of HTTP or of peers.
 
 mod activation;
+mod checkpoint;
+mod commands;
+mod digest;
 mod dry_run;
+mod error;
+mod halt;
 mod handle;
+mod handover;
 mod host_state;
 mod machine;
+mod query;
 mod rebuild;
 mod registry;
+mod restore;
+mod run_again;
 mod section;
+mod shared;
 mod snapshot;
 mod state_machine;
 mod worker;
 
+pub use checkpoint::{Doubt, Subject};
 pub use dry_run::DryRun;
-pub use handle::{FsmHandle, FsmStatus, QueryError};
-pub use host_state::{ActiveModule, HostState};
-pub use machine::{FsmError, MachineParts};
+pub use error::FsmError;
+pub use handle::{FsmHandle, QueryError};
+pub use host_state::{ActiveModule, HostState, Previous};
+pub use machine::MachineParts;
 pub use registry::Registry;
+pub use shared::{FsmStatus, Quarantine};
 pub use snapshot::SnapshotBuilder;
 pub use state_machine::StateMachine;
 pub use worker::start;

@@ -1,37 +1,39 @@
 //! A new instance in the place of one that faulted: newest snapshot, then the log behind it,
 //! without the commands that trapped.
 
-use super::host_state::HostState;
-use super::machine::{FsmError, Machine, StepError, runs};
-use super::section::Section;
-use crate::storage::{SnapshotFile, StorageError};
-use crate::types::{Entry, Failure, LogId, LogIndex, TrapKind};
-use crate::wasm::{Fault, Instance, Restore};
+use super::error::FsmError;
+use super::machine::{Machine, StepError, runs};
+use super::restore::Restored;
+use crate::storage::SnapshotFile;
+use crate::types::{Entry, LogId, LogIndex, TrapKind};
+use crate::wasm::Fault;
 
 /// Entries that one replay batch holds. Small enough for the fuel of one entry to suffice.
-const REPLAY_BATCH: usize = 256;
-
-/// What a snapshot file holds.
-pub(super) struct Restored {
-    pub(super) host: HostState,
-    pub(super) instance: Option<Instance>,
-}
+pub(super) const REPLAY_BATCH: usize = 256;
 
 impl Machine {
-    /// Brings the state back to that of the last entry applied, on a new instance.
+    /// Brings the state back to that of the last entry applied, on a new instance. If there is no
+    /// state to be had, the machine is halted, at that entry.
     pub(super) fn rebuild(&mut self) -> Result<(), FsmError> {
         let Some(target) = self.host.applied else {
             self.replace_instance(None);
             return Ok(());
         };
         tracing::info!(index = target.index, "rebuilding the state machine");
+        let replaying = std::mem::replace(&mut self.replaying, true);
+        let rebuilt = self.rebuild_up_to(target);
+        self.replaying = replaying;
+        rebuilt
+    }
+
+    fn rebuild_up_to(&mut self, target: LogId) -> Result<(), FsmError> {
         let mut batch = REPLAY_BATCH;
         loop {
             match self.try_rebuild(target, batch)? {
                 Replay::Done => return Ok(()),
                 // Alone, it is the command's own fault: the next attempt skips it.
                 Replay::Trapped(index, kind) if batch == 1 => {
-                    self.trapped.insert(index, kind);
+                    self.note_trap(self.active_since(), index, kind)?;
                 }
                 Replay::Trapped(..) => batch = 1,
             }
@@ -39,15 +41,12 @@ impl Machine {
     }
 
     fn try_rebuild(&mut self, target: LogId, batch: usize) -> Result<Replay, FsmError> {
+        self.halted = None;
         let restored = match self.parts.snapshots.newest_good()? {
-            Some(file) => self.read_snapshot_file(&file)?,
-            None => Restored {
-                host: HostState::default(),
-                instance: None,
-            },
+            Some(file) => self.restore(&file)?,
+            None => Restored::empty(),
         };
-        self.host = restored.host;
-        self.replace_instance(restored.instance);
+        self.take(restored);
         let mut next = self.host.applied.map_or(0, |id| id.index + 1);
         while next <= target.index {
             let entries = self.parts.log.read_blocking(next, target.index + 1)?;
@@ -67,7 +66,14 @@ impl Machine {
                 Err(StepError::Fault(Fault::Trap(kind))) => {
                     return Ok(Replay::Trapped(run[0].log_id.index, kind));
                 }
-                Err(error) => return Err(error.into_stop()),
+                Err(error) => {
+                    let error = error.into_stop();
+                    if !error.costs_the_state_only() {
+                        return Err(error);
+                    }
+                    self.halt(error);
+                    self.follow(run)?;
+                }
             }
         }
         Ok(Replay::Done)
@@ -75,111 +81,39 @@ impl Machine {
 
     /// Replaces the state by that of a snapshot file.
     pub(super) fn install(&mut self, file: &SnapshotFile) -> Result<(), FsmError> {
-        let restored = self.read_snapshot_file(file)?;
-        self.host = restored.host;
-        self.replace_instance(restored.instance);
+        let restored = self.restore(file)?;
+        self.halted = None;
+        self.take(restored);
         for module in self.host.modules.keys() {
             self.parts.registry.prepare(*module);
         }
         Ok(())
     }
 
-    /// Reads a snapshot file into a new instance; the current one is not touched.
-    fn read_snapshot_file(&self, file: &SnapshotFile) -> Result<Restored, FsmError> {
-        let mut host = HostState::decode(file)?;
-        host.applied = file.meta().last_log_id;
-        host.membership = file.meta().last_membership.clone();
-        let mut modules: Vec<u8> = Vec::new();
-        let mut module_of = None;
-        let mut restoring = None;
-        for chunk in file.chunks() {
-            let chunk = chunk?;
-            match Section::decode(&chunk).ok_or_else(|| damaged(file, "an unknown section"))? {
-                Section::Module(module, bytes) => {
-                    if module_of != Some(module) {
-                        self.store_module(&mut modules)?;
-                        module_of = Some(module);
-                    }
-                    modules.extend_from_slice(bytes);
-                }
-                Section::Upload(module, bytes) => {
-                    host.uploads
-                        .entry(module)
-                        .or_default()
-                        .extend_from_slice(bytes);
-                }
-                Section::State(bytes) => {
-                    self.store_module(&mut modules)?;
-                    if restoring.is_none() {
-                        restoring = self.begin_restore(&host)?;
-                    }
-                    if let Some((instance, restore)) = &mut restoring {
-                        let written = instance.restore_chunk(restore, bytes);
-                        check_restored(&host, file, written)?;
-                    }
-                }
-            }
+    /// Takes a peer's snapshot in the place of all that this node computed, and goes on from there
+    /// by the log.
+    pub(super) fn repair(&mut self, file: SnapshotFile) -> Result<(), FsmError> {
+        if file.meta().last_log_id > self.host.applied {
+            return Err(FsmError::Fault(
+                "the peer's snapshot is ahead of this node's log".to_owned(),
+            ));
         }
-        self.store_module(&mut modules)?;
-        if restoring.is_none() {
-            restoring = self.begin_restore(&host)?;
+        self.parts.snapshots.replace_by(file)?;
+        self.parts.snapshots.drop_previous()?;
+        self.claims.clear();
+        self.rebuild()?;
+        match &self.halted {
+            None => Ok(()),
+            Some(halt) => Err(FsmError::Quarantined(halt.reason.clone())),
         }
-        let instance = match restoring {
-            None => None,
-            Some((mut instance, restore)) => {
-                let finished = instance.finish_restore(restore);
-                check_restored(&host, file, finished)?;
-                Some(instance)
-            }
-        };
-        Ok(Restored { host, instance })
     }
 
-    fn store_module(&self, bytes: &mut Vec<u8>) -> Result<(), FsmError> {
-        if !bytes.is_empty() {
-            self.parts.registry.put(bytes)?;
-            bytes.clear();
+    fn take(&mut self, restored: Restored) {
+        self.host = restored.host;
+        match restored.instance {
+            Ok(instance) => self.replace_instance(instance),
+            Err(error) => self.halt(error),
         }
-        Ok(())
-    }
-
-    fn begin_restore(&self, host: &HostState) -> Result<Option<(Instance, Restore)>, FsmError> {
-        let Some(active) = &host.active else {
-            return Ok(None);
-        };
-        let mut instance = self.instantiate(active.module, &active.limits, active.fingerprint)?;
-        let begun = instance.begin_restore(&active.description);
-        let restore = begun.map_err(|fault| FsmError::Fault(fault.to_string()))?;
-        Ok(Some((instance, restore)))
-    }
-}
-
-pub(super) fn damaged(file: &SnapshotFile, reason: &str) -> FsmError {
-    let what = file.path().display().to_string();
-    StorageError::Damaged {
-        what,
-        reason: reason.to_owned(),
-    }
-    .into()
-}
-
-fn check_restored(
-    host: &HostState,
-    file: &SnapshotFile,
-    outcome: Result<Result<(), Failure>, Fault>,
-) -> Result<(), FsmError> {
-    let reason = match outcome {
-        Ok(Ok(())) => return Ok(()),
-        Ok(Err(failure)) => failure.message,
-        Err(fault) => fault.to_string(),
-    };
-    match &host.active {
-        Some(active) => Err(FsmError::Restore {
-            module: active.module,
-            path: file.path().display().to_string(),
-            reason,
-        }),
-        None => Err(FsmError::Fault(reason)),
     }
 }
 

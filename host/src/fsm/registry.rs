@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::machine::FsmError;
+use super::error::FsmError;
 use crate::storage::{ModuleStore, StorageError};
 use crate::types::{Description, ModuleId};
 use crate::wasm::{Engine, Module, ModuleError};

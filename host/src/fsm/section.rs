@@ -1,7 +1,8 @@
 //! What the chunks of a snapshot file hold: one tag byte, then the section's bytes.
 //!
-//! A file has the modules that its state needs, then unfinished uploads, then the module's own
-//! snapshot, each cut into chunks of at most [`CHUNK_BYTES`] and a tag.
+//! A file has the modules that its state needs, then unfinished uploads, then the state from before
+//! the last activation, then the module's own snapshot, each cut into chunks of at most
+//! [`CHUNK_BYTES`] and a tag.
 
 use crate::types::ModuleId;
 
@@ -11,6 +12,7 @@ pub(super) const CHUNK_BYTES: u32 = 1 << 20;
 const MODULE: u8 = 1;
 const UPLOAD: u8 = 2;
 const STATE: u8 = 3;
+const PREVIOUS: u8 = 4;
 
 /// One chunk of a snapshot file.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(super) enum Section<'a> {
     Upload(ModuleId, &'a [u8]),
     /// Bytes of the active module's snapshot.
     State(&'a [u8]),
+    /// Bytes of the snapshot of the module that was active before.
+    Previous(&'a [u8]),
 }
 
 impl<'a> Section<'a> {
@@ -29,6 +33,7 @@ impl<'a> Section<'a> {
             Self::Module(module, bytes) => (MODULE, &module.0[..], bytes),
             Self::Upload(module, bytes) => (UPLOAD, &module.0[..], bytes),
             Self::State(bytes) => (STATE, &[][..], bytes),
+            Self::Previous(bytes) => (PREVIOUS, &[][..], bytes),
         };
         let mut chunk = Vec::with_capacity(1 + module.len() + bytes.len());
         chunk.push(tag);
@@ -48,6 +53,7 @@ impl<'a> Section<'a> {
             MODULE => named().map(|(module, bytes)| Self::Module(module, bytes)),
             UPLOAD => named().map(|(module, bytes)| Self::Upload(module, bytes)),
             STATE => Some(Self::State(rest)),
+            PREVIOUS => Some(Self::Previous(rest)),
             _ => None,
         }
     }
@@ -64,6 +70,7 @@ mod tests {
             Section::Module(module, b"a"),
             Section::Upload(module, b""),
             Section::State(b"xyz"),
+            Section::Previous(b"old"),
         ] {
             assert_eq!(Section::decode(&section.encode()), Some(section));
         }

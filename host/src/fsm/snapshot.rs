@@ -4,14 +4,15 @@ use std::io;
 
 use openraft::storage::{RaftSnapshotBuilder, Snapshot};
 use openraft::type_config::alias::SnapshotOf;
+use sha2::{Digest, Sha256};
 
+use super::error::FsmError;
 use super::handle::FsmHandle;
-use super::machine::FsmError;
 use super::registry::Registry;
 use super::section::{CHUNK_BYTES, Section};
 use super::worker::{Frozen, Job, SnapshotRead};
 use crate::storage::{SnapshotFile, SnapshotStore, SnapshotWriter, StorageError};
-use crate::types::{SnapshotMeta, TypeConfig};
+use crate::types::{Mark, SnapshotMeta, StateDigest, TypeConfig};
 
 /// A snapshot that is superseded this often in a row is given up: modules are being switched faster
 /// than a snapshot can be written.
@@ -51,7 +52,12 @@ impl SnapshotBuilder {
 
     /// Writes the frozen state to a file; `None` when it was superseded meanwhile.
     async fn write(&self, frozen: Frozen) -> Result<Option<SnapshotFile>, FsmError> {
-        let Frozen { ticket, host } = frozen;
+        let Frozen {
+            ticket,
+            host,
+            previous,
+        } = frozen;
+        let index = host.applied.map(|id| id.index);
         let meta = SnapshotMeta {
             last_log_id: host.applied,
             last_membership: host.membership.clone(),
@@ -67,10 +73,18 @@ impl SnapshotBuilder {
                     writer.write_chunk(&Section::Upload(*module, piece).encode())?;
                 }
             }
+            for chunk in previous.iter().flat_map(SnapshotFile::chunks) {
+                writer.write_chunk(&Section::Previous(&chunk?).encode())?;
+            }
             Ok(writer)
         })
         .await?;
+        let mut state = Sha256::new();
+        // Not while this node's state is in doubt.
         loop {
+            if let Some(quarantine) = self.fsm.quarantine() {
+                return Err(FsmError::Quarantined(quarantine.reason));
+            }
             match self
                 .fsm
                 .ask(|answer| Job::ReadSnapshot { ticket, answer })
@@ -79,16 +93,21 @@ impl SnapshotBuilder {
                 SnapshotRead::Superseded => return Ok(None),
                 SnapshotRead::Chunk(chunk) if chunk.is_empty() => break,
                 SnapshotRead::Chunk(chunk) => {
-                    writer = blocking(move || {
-                        writer
-                            .write_chunk(&Section::State(&chunk).encode())
-                            .map(|()| writer)
+                    (writer, state) = blocking(move || {
+                        state.update(&chunk);
+                        writer.write_chunk(&Section::State(&chunk).encode())?;
+                        Ok((writer, state))
                     })
                     .await?;
                 }
             }
         }
-        blocking(move || writer.finish()).await.map(Some)
+        let file = blocking(move || writer.finish()).await?;
+        if let Some(index) = index {
+            let digest = StateDigest(state.finalize().into());
+            self.fsm.mark_state(Mark { index, digest });
+        }
+        Ok(Some(file))
     }
 }
 
@@ -128,9 +147,9 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                     snapshot: Some(file),
                 })
             }
-            // The module's fault, and no reason to stop this node: the log stays longer. To openraft
+            // No reason to stop this node: the log stays longer. To openraft
             // it is a snapshot of nothing, which is older than any that it has.
-            Err(error @ FsmError::Snapshot(_)) => {
+            Err(error) if error.costs_the_state_only() => {
                 tracing::error!(%error, "no snapshot was written");
                 Ok(Snapshot {
                     meta: SnapshotMeta::default(),

@@ -7,8 +7,8 @@ use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::type_config::alias::SnapshotOf;
 
+use super::error::FsmError;
 use super::handle::FsmHandle;
-use super::machine::FsmError;
 use super::registry::Registry;
 use super::snapshot::SnapshotBuilder;
 use super::worker::{Applicable, Job};

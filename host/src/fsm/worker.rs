@@ -12,12 +12,16 @@ use bytes::Bytes;
 use openraft::storage::ApplyResponder;
 use tokio::sync::oneshot;
 
-use super::handle::{FsmHandle, QueryError, Shared};
+use super::error::FsmError;
+use super::handle::{FsmHandle, QueryError};
 use super::host_state::HostState;
-use super::machine::{FsmError, Machine, MachineParts, QueryFault};
+use super::machine::{Machine, MachineParts};
+use super::query::QueryFault;
 use super::section::CHUNK_BYTES;
+use super::shared::Shared;
+use crate::failpoint;
 use crate::storage::SnapshotFile;
-use crate::types::{Entry, LogId, Reply, StoredMembership, TypeConfig};
+use crate::types::{Entry, LogId, LogIndex, StateDigest, StoredMembership, TypeConfig};
 use crate::wasm::{Snapshot, THREAD_STACK_BYTES};
 
 /// Queries that one call into the guest answers.
@@ -56,6 +60,21 @@ pub(super) enum Job {
     CloseSnapshot {
         ticket: Ticket,
     },
+    /// The digest at a checkpoint, if it is remembered.
+    Digest {
+        index: LogIndex,
+        answer: Answer<Option<StateDigest>>,
+    },
+    /// The entries behind `index` that some module trapped on.
+    Traps {
+        index: LogIndex,
+        answer: Answer<Vec<LogIndex>>,
+    },
+    /// A peer's snapshot takes the place of all that this node has.
+    Repair {
+        file: SnapshotFile,
+        done: Answer<()>,
+    },
 }
 
 /// Names an open snapshot.
@@ -67,6 +86,8 @@ pub(super) struct Ticket(u64);
 pub(super) struct Frozen {
     pub(super) ticket: Ticket,
     pub(super) host: HostState,
+    /// The state from before the last activation.
+    pub(super) previous: Option<SnapshotFile>,
 }
 
 /// What reading an open snapshot gave.
@@ -81,8 +102,8 @@ pub(super) enum SnapshotRead {
 /// Starts the thread. It ends when every handle is dropped.
 pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)> {
     let (jobs, queue) = channel();
-    let shared = Shared::new();
-    let registry = parts.registry.clone();
+    let shared = Shared::default();
+    let (registry, snapshots) = (parts.registry.clone(), parts.snapshots.clone());
     let worker = Worker {
         machine: Machine::new(parts),
         cursors: HashMap::new(),
@@ -93,7 +114,7 @@ pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)
         .name("rkv-fsm".to_owned())
         .stack_size(THREAD_STACK_BYTES)
         .spawn(move || worker.run(&queue))?;
-    Ok((FsmHandle::new(jobs, shared, registry), thread))
+    Ok((FsmHandle::new(jobs, shared, registry, snapshots), thread))
 }
 
 struct Worker {
@@ -139,6 +160,7 @@ impl Worker {
                 let _ = answer.send(Ok((host.applied, host.membership.clone())));
             }
             Job::Install { file, done } => {
+                failpoint::crash_at("install-before");
                 let installed = self.machine.install(&file);
                 self.publish();
                 let _ = done.send(installed);
@@ -150,13 +172,28 @@ impl Worker {
                 let _ = answer.send(self.read_snapshot(ticket));
             }
             Job::CloseSnapshot { ticket } => self.close_snapshot(ticket),
+            Job::Digest { index, answer } => {
+                let marks = &self.machine.host.marks;
+                let mark = marks.iter().find(|mark| mark.index == index);
+                let _ = answer.send(Ok(mark.map(|mark| mark.digest)));
+            }
+            Job::Traps { index, answer } => {
+                let _ = answer.send(Ok(self.machine.parts.traps.behind(index)));
+            }
+            Job::Repair { file, done } => {
+                let repaired = self.machine.repair(file);
+                self.publish();
+                let _ = done.send(repaired);
+            }
         }
         None
     }
 
     fn apply(&mut self, applicable: Vec<Applicable>) -> Result<(), FsmError> {
         let (entries, responders): (Vec<Entry>, Vec<_>) = applicable.into_iter().unzip();
+        failpoint::crash_at("apply-before");
         let replies = self.machine.apply(&entries)?;
+        failpoint::crash_at("apply-after");
         self.shared.count_applied(&replies);
         self.publish();
         for (responder, reply) in responders.into_iter().zip(replies) {
@@ -169,8 +206,12 @@ impl Worker {
 
     fn query(&mut self, batch: Vec<(Bytes, oneshot::Sender<Result<Bytes, QueryError>>)>) {
         let queries: Vec<&[u8]> = batch.iter().map(|(query, _)| &query[..]).collect();
+        let generation = self.machine.generation;
         let answers = self.machine.query(&queries);
         self.shared.count_queries(batch.len());
+        if self.machine.generation != generation {
+            self.publish();
+        }
         let mut answers = match answers {
             Ok(Some(answers)) => answers.into_iter(),
             Ok(None) => {
@@ -182,7 +223,7 @@ impl Worker {
             Err(error) => {
                 tracing::error!(%error, "the state machine cannot answer");
                 for (_, answer) in batch {
-                    let _ = answer.send(Err(QueryError::Stopped(error.to_string())));
+                    let _ = answer.send(Err(QueryError::Quarantined(error.to_string())));
                 }
                 return;
             }
@@ -200,23 +241,21 @@ impl Worker {
         }
     }
 
+    /// Opens the state of the last checkpoint that asked for a snapshot, or the present one.
     fn open_snapshot(&mut self) -> Result<Frozen, FsmError> {
-        let cursor = match &mut self.machine.instance {
-            None => None,
-            Some(instance) => match instance.open_snapshot() {
-                Ok(cursor) => Some(cursor),
-                Err(fault) => {
-                    self.machine.rebuild()?;
-                    return Err(FsmError::Snapshot(fault));
-                }
-            },
+        let frozen = match self.machine.take_frozen()? {
+            Some(frozen) => frozen,
+            None => self.machine.freeze()?,
         };
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.cursors
-            .insert(ticket, (self.machine.generation, cursor));
-        let host = self.machine.host.clone();
-        Ok(Frozen { ticket, host })
+            .insert(ticket, (frozen.generation, frozen.cursor));
+        Ok(Frozen {
+            ticket,
+            host: frozen.host,
+            previous: frozen.previous,
+        })
     }
 
     fn read_snapshot(&mut self, ticket: Ticket) -> Result<SnapshotRead, FsmError> {
@@ -240,44 +279,18 @@ impl Worker {
     }
 
     fn close_snapshot(&mut self, ticket: Ticket) {
-        let Some((generation, Some(cursor))) = self.cursors.remove(&ticket) else {
+        let Some((generation, cursor)) = self.cursors.remove(&ticket) else {
             return;
         };
-        if generation != self.machine.generation {
-            return;
-        }
-        let closed = self
-            .machine
-            .instance
-            .as_mut()
-            .map(|instance| instance.close_snapshot(cursor));
-        if let Some(Err(fault)) = closed {
-            tracing::warn!(%fault, "a fault while closing a snapshot");
-            if let Err(error) = self.machine.rebuild() {
-                tracing::error!(%error, "cannot rebuild the state machine");
-            }
+        if let Err(error) = self.machine.let_go(generation, cursor) {
+            tracing::error!(%error, "cannot rebuild the state machine");
         }
     }
 
-    fn publish(&self) {
-        let memory = self
-            .machine
-            .instance
-            .as_ref()
-            .map_or(0, crate::wasm::Instance::memory_bytes);
-        self.shared.publish(&self.machine.host, memory);
+    fn publish(&mut self) {
+        for claim in std::mem::take(&mut self.machine.claims) {
+            self.shared.check(claim);
+        }
+        self.shared.publish(&self.machine);
     }
-}
-
-/// Counts of replies by kind, for the figures.
-pub(super) fn count(replies: &[Reply]) -> (u64, u64) {
-    let commands = replies
-        .iter()
-        .filter(|reply| !matches!(reply, Reply::Done))
-        .count();
-    let trapped = replies
-        .iter()
-        .filter(|reply| matches!(reply, Reply::Trapped(_)))
-        .count();
-    (commands as u64, trapped as u64)
 }

@@ -13,6 +13,7 @@ use crate::fsm::{self, MachineParts, Registry, StateMachine};
 use crate::raft::{self, Consensus, ConsensusParts, Local, Network};
 use crate::storage::{
     DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError,
+    TrapLedger,
 };
 use crate::tasks::Tasks;
 use crate::types::{NodeId, TypeConfig};
@@ -135,6 +136,7 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
         registry: registry.clone(),
         snapshots: snapshots.clone(),
         log: log.clone(),
+        traps: TrapLedger::open(database.clone())?,
         database,
     };
     let (fsm, fsm_thread) = fsm::start(parts).map_err(StartError::Thread)?;
@@ -158,6 +160,7 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
         snapshots,
         limits: config.limits.clone(),
         quorum_deadline: config.timing.election_timeout_max,
+        snapshot_deadline: config.timing.snapshot_timeout,
         tasks: tasks.clone(),
     }));
     Ok(Layers {

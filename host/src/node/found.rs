@@ -8,8 +8,7 @@ use openraft::errors::{InitializeError, RaftError};
 
 use super::assemble::StartError;
 use crate::config::Config;
-use crate::raft::{ActivateRequest, Consensus, ModuleCallError, ReadError, Role};
-use crate::types::StateSource;
+use crate::raft::{ActivateRequest, Consensus, ModuleCallError, ReadError, Role, StartWith};
 
 /// Between two looks whether this node leads.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -85,7 +84,8 @@ async fn try_activate(consensus: &Consensus, bytes: &Bytes) -> Result<(), FoundE
         module: info.module,
         expect: None,
         limits: None,
-        state: StateSource::Reset,
+        start: StartWith::Nothing,
     };
-    Ok(consensus.activate_module(request).await?)
+    consensus.activate_module(request).await?;
+    Ok(())
 }

@@ -62,6 +62,8 @@ impl Node {
         let http = tokio::spawn(server.serve(http_listener, DRAIN_DEADLINE));
         let snapshots = upkeep::take_snapshots(Arc::clone(&consensus), config.snapshots.clone());
         tasks.spawn("snapshots", snapshots);
+        let integrity = Arc::clone(&consensus).keep_integrity(config.checkpoint_interval);
+        tasks.spawn("integrity", integrity);
         tasks.spawn(
             "addresses",
             upkeep::follow_addresses(Arc::clone(&consensus)),

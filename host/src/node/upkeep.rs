@@ -7,7 +7,7 @@ use std::time::Duration;
 use openraft::async_runtime::WatchReceiver;
 
 use crate::config::SnapshotPolicy;
-use crate::raft::Consensus;
+use crate::raft::{Consensus, Role};
 use crate::types::LogIndex;
 
 /// The least time between two looks at the log.
@@ -28,9 +28,12 @@ pub(super) async fn follow_addresses(consensus: Arc<Consensus>) {
     }
 }
 
-/// Triggers a snapshot whenever the log behind the newest one passes the policy's entries or bytes.
+/// Takes snapshots: at the checkpoints that ask for them, which the leader proposes whenever the log
+/// behind its newest one passes the policy's entries or bytes. A node whose log grows to twice as
+/// much takes one by itself.
 pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPolicy) {
     let mut metrics = consensus.raft().metrics();
+    let mut due = consensus.snapshots_due();
     let mut kept = None;
     let mut tried = None;
     while metrics.changed().await.is_ok() {
@@ -48,7 +51,19 @@ pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPo
             kept = snapshot;
         }
         let covered = snapshot.max(tried);
-        if is_due(&consensus, &policy, applied, covered) {
+        let own_accord = SnapshotPolicy {
+            entries: policy.entries.saturating_mul(2),
+            bytes: policy.bytes.saturating_mul(2),
+            ..policy
+        };
+        if consensus.role() == Role::Leader && is_due(&consensus, &policy, applied, covered) {
+            tried = applied;
+            if let Err(error) = consensus.propose_checkpoint(true).await {
+                tracing::debug!(%error, "no checkpoint with a snapshot");
+            }
+        }
+        if due.has_changed().unwrap_or(false) || is_due(&consensus, &own_accord, applied, covered) {
+            due.mark_unchanged();
             if consensus.raft().trigger().snapshot().await.is_err() {
                 return;
             }

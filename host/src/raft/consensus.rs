@@ -42,6 +42,8 @@ pub struct ConsensusParts {
     pub limits: RequestLimits,
     /// After this long without a word from a quorum, a leader refuses proposals.
     pub quorum_deadline: Duration,
+    /// How long the receiver of a snapshot may show no sign of life.
+    pub snapshot_deadline: Duration,
     /// Where background work runs.
     pub tasks: Tasks,
 }
@@ -83,6 +85,9 @@ impl Consensus {
 
     /// Proposes a command for the module and waits until it is applied here.
     pub async fn propose(&self, command: Bytes) -> Result<Bytes, ProposeError> {
+        if let Some(quarantine) = self.parts.fsm.quarantine() {
+            return Err(ProposeError::Quarantined(quarantine.reason));
+        }
         let (used, limit) = self.parts.fsm.memory();
         if used > limit {
             return Err(ProposeError::Full { used, limit });
@@ -97,7 +102,10 @@ impl Consensus {
             Reply::Trapped(kind) => Err(ProposeError::Trapped(kind)),
             Reply::NoModule => Err(ProposeError::NoModule),
             Reply::Rejected(reason) => Err(ProposeError::Rejected(reason)),
-            Reply::Done => Err(ProposeError::Unknown("the reply was lost".to_owned())),
+            Reply::Unapplied(reason) => Err(ProposeError::Unknown(reason)),
+            Reply::Done | Reply::Activated { .. } => {
+                Err(ProposeError::Unknown("the reply was lost".to_owned()))
+            }
         }
     }
 
@@ -278,6 +286,17 @@ impl Consensus {
             .map(ToString::to_string)
     }
 
+    /// Changes when a checkpoint asks for a snapshot.
+    pub(crate) fn snapshots_due(&self) -> tokio::sync::watch::Receiver<Option<LogIndex>> {
+        self.parts.fsm.snapshots_due()
+    }
+
+    /// Why this node's state is not to be used, if so.
+    pub fn quarantine(&self) -> Option<String> {
+        let quarantine = self.parts.fsm.quarantine();
+        quarantine.map(|quarantine| quarantine.reason)
+    }
+
     /// The data directory that the membership knows for a node.
     pub(crate) fn instance_of(&self, id: NodeId) -> Option<InstanceId> {
         let metrics = self.metrics();
@@ -316,6 +335,7 @@ fn read_error(error: QueryError) -> ReadError {
     match error {
         QueryError::Overloaded => ReadError::Overloaded,
         QueryError::Stopped(reason) => ReadError::Stopped(reason),
+        QueryError::Quarantined(reason) => ReadError::Quarantined(reason),
         QueryError::NoModule => ReadError::NoModule,
         QueryError::Refused(failure) => ReadError::Refused(failure),
         QueryError::Trapped(kind) => ReadError::Trapped(kind),

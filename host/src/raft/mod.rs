@@ -1,24 +1,28 @@
 //! Consensus: openraft behind the calls that the rest of the node needs, its transport, reads and
 //! membership changes. Knows no HTTP route.
 
+mod activation;
 mod consensus;
 mod figures;
+mod integrity;
 mod local;
 mod membership;
 mod modules;
 mod network;
 mod propose_error;
 mod read_index;
+mod repair;
 mod status;
 
+pub use activation::{ActivateRequest, StartWith, Switched};
 pub use consensus::{Consensus, ConsensusParts};
 pub use local::Local;
 pub use membership::MembershipError;
-pub use modules::{ActivateRequest, ModuleCallError, ModuleInfo};
+pub use modules::{ModuleCallError, ModuleInfo};
 pub use network::Network;
 pub(crate) use network::serve;
 pub use propose_error::ProposeError;
 pub use read_index::ReadError;
 pub use status::{ClusterStatus, NodeStatus, Role, ServerStatus};
 
-pub use crate::fsm::{ActiveModule, DryRun};
+pub use crate::fsm::{ActiveModule, DryRun, Previous};

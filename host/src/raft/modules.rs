@@ -1,15 +1,13 @@
-//! Modules through the log: upload, activate, roll back, forget. All of it runs on the leader.
+//! Modules through the log: upload, try, list, forget. All of it runs on the leader.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::consensus::Consensus;
 use super::propose_error::ProposeError;
-use crate::clock;
-use crate::fsm::{ActiveModule, DryRun, FsmError};
+use crate::fsm::{ActiveModule, DryRun, FsmError, Previous};
 use crate::types::{
-    Activation, Description, Failure, Limits, MODULE_CHUNK_BYTES, ModuleId, NodeId, Proposal,
-    Reply, StateSource,
+    Description, Failure, Limits, MODULE_CHUNK_BYTES, ModuleId, NodeId, Proposal, Reply,
 };
 
 /// What is known of a module.
@@ -47,19 +45,6 @@ pub enum ModuleCallError {
     /// The change could not be proposed, or its outcome is unknown.
     #[error(transparent)]
     Propose(#[from] ProposeError),
-}
-
-/// A wish to switch the state machine.
-#[derive(Debug, Clone)]
-pub struct ActivateRequest {
-    /// The module that is to become active.
-    pub module: ModuleId,
-    /// The module that has to be active before.
-    pub expect: Option<ModuleId>,
-    /// Its limits; `None` keeps those of the active module.
-    pub limits: Option<Limits>,
-    /// What it starts with.
-    pub state: StateSource,
 }
 
 impl Consensus {
@@ -103,45 +88,6 @@ impl Consensus {
         Ok((info, true))
     }
 
-    /// Makes a module the state machine, on every node at the same log index.
-    pub async fn activate_module(&self, request: ActivateRequest) -> Result<(), ModuleCallError> {
-        self.expect_leader()?;
-        if !self.parts.fsm.modules().contains_key(&request.module) {
-            return Err(ModuleCallError::Unknown(request.module));
-        }
-        let fingerprint = self.parts.fsm.registry().fingerprint();
-        let missing = self.voters_without(request.module, fingerprint).await;
-        if !missing.is_empty() {
-            return Err(ModuleCallError::NotReady(missing));
-        }
-        let active = self.parts.fsm.active();
-        let limits = request.limits.or(active.map(|active| active.limits));
-        let activation = Activation {
-            module: request.module,
-            time_ms: clock::now_ms(),
-            limits: limits.unwrap_or(Limits::DEFAULT),
-            fingerprint,
-            expect: request.expect,
-            state: request.state,
-        };
-        self.carry_out(Proposal::Activate(activation)).await
-    }
-
-    /// Goes back to the module before the active one, which has to restore the state of that.
-    pub async fn roll_back(&self) -> Result<ModuleId, ModuleCallError> {
-        let before = self.parts.fsm.history().pop().ok_or_else(|| {
-            ModuleCallError::Conflict("no module was active before this one".to_owned())
-        })?;
-        let request = ActivateRequest {
-            module: before.module,
-            expect: self.active_module(),
-            limits: Some(before.limits),
-            state: StateSource::Migrate,
-        };
-        self.activate_module(request).await?;
-        Ok(before.module)
-    }
-
     /// Tries a module on a copy of this node's state.
     pub async fn dry_run(&self, module: ModuleId) -> Result<DryRun, ModuleCallError> {
         if !self.parts.fsm.modules().contains_key(&module) {
@@ -158,7 +104,15 @@ impl Consensus {
         if !self.parts.fsm.modules().contains_key(&module) {
             return Err(ModuleCallError::Unknown(module));
         }
-        self.carry_out(Proposal::RemoveModule { module }).await
+        self.carry_out(Proposal::RemoveModule { module }).await?;
+        Ok(())
+    }
+
+    /// Forgets the state that was kept from before the last activation, on every node.
+    pub async fn drop_previous(&self) -> Result<(), ModuleCallError> {
+        self.expect_leader()?;
+        self.carry_out(Proposal::DropPrevious).await?;
+        Ok(())
     }
 
     /// The modules that were uploaded.
@@ -183,6 +137,16 @@ impl Consensus {
             .ok_or(ModuleCallError::Unknown(module))
     }
 
+    /// Commands since the cluster began.
+    pub fn commands_so_far(&self) -> u64 {
+        self.parts.fsm.commands_so_far()
+    }
+
+    /// The state that was kept from before the last activation.
+    pub fn previous(&self) -> Option<Previous> {
+        self.parts.fsm.previous()
+    }
+
     /// The state machine, and those before it, the latest last.
     pub fn active_and_history(&self) -> (Option<ActiveModule>, Vec<ActiveModule>) {
         (self.parts.fsm.active(), self.parts.fsm.history())
@@ -193,29 +157,13 @@ impl Consensus {
         self.parts.fsm.registry().fingerprint()
     }
 
-    async fn voters_without(&self, module: ModuleId, fingerprint: [u8; 32]) -> Vec<NodeId> {
-        let voters: Vec<NodeId> = self
-            .metrics()
-            .membership_config
-            .membership()
-            .voter_ids()
-            .collect();
-        let is_ready = |node: &super::status::NodeStatus| {
-            node.fsm.ready.contains(&module) && node.fsm.fingerprint == ModuleId(fingerprint)
-        };
-        let nodes = self.cluster_status().await.into_iter();
-        nodes
-            .filter(|node| voters.contains(&node.id))
-            .filter(|node| !node.stats.as_ref().is_some_and(is_ready))
-            .map(|node| node.id)
-            .collect()
-    }
-
-    async fn carry_out(&self, proposal: Proposal) -> Result<(), ModuleCallError> {
+    pub(super) async fn carry_out(&self, proposal: Proposal) -> Result<u64, ModuleCallError> {
         match self.propose_entry(proposal).await? {
             Reply::Refused(failure) => Err(ModuleCallError::Refused(failure)),
             Reply::Rejected(reason) => Err(ModuleCallError::Conflict(reason)),
-            Reply::Done => Ok(()),
+            Reply::Unapplied(reason) => Err(ProposeError::Unknown(reason).into()),
+            Reply::Done => Ok(0),
+            Reply::Activated { dropped } => Ok(dropped),
             Reply::Response(_) | Reply::Trapped(_) | Reply::NoModule => {
                 Err(ProposeError::Unknown("the reply of another entry".to_owned()).into())
             }

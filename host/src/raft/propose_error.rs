@@ -39,6 +39,9 @@ pub enum ProposeError {
     /// This node no longer takes part. Nothing was proposed.
     #[error("this node has stopped: {0}")]
     Stopped(String),
+    /// This leader's state is not to be trusted, or not there. Nothing was proposed.
+    #[error("the leader's state is not to be used: {0}")]
+    Quarantined(String),
     /// The module refused the command, on every node alike.
     #[error("the module refused the command: {} (code {})", .0.message, .0.code)]
     Refused(Failure),

@@ -34,6 +34,9 @@ pub enum ReadError {
     /// The node no longer takes part.
     #[error("this node has stopped: {0}")]
     Stopped(String),
+    /// This node's state is not to be trusted, or not there. Other nodes may answer.
+    #[error("this node's state is not to be used: {0}")]
+    Quarantined(String),
     /// No module is active yet.
     #[error("no state machine module is active yet")]
     NoModule,

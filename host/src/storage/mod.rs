@@ -20,6 +20,7 @@ mod incoming;
 mod log_reader;
 mod log_store;
 mod module_store;
+mod previous;
 mod purge_floor;
 mod queue;
 mod schema;
@@ -30,6 +31,7 @@ mod snapshot_writer;
 mod tail;
 #[cfg(test)]
 mod test_backend;
+mod trap_ledger;
 mod writer;
 mod writer_stats;
 
@@ -45,4 +47,5 @@ pub use snapshot_file::{Chunks, SnapshotFile, SnapshotId};
 pub use snapshot_format::MAX_CHUNK_BYTES;
 pub use snapshot_store::SnapshotStore;
 pub use snapshot_writer::SnapshotWriter;
+pub use trap_ledger::TrapLedger;
 pub use writer_stats::{COMMIT_BUCKETS, WriterStats};

@@ -55,8 +55,12 @@ pub(super) fn weight(entry: &Entry) -> u64 {
         EntryPayload::Blank => 0,
         EntryPayload::Normal(Proposal::Command { command, .. }) => command.len(),
         EntryPayload::Normal(Proposal::ModuleChunk { bytes, .. }) => bytes.len(),
+        EntryPayload::Normal(Proposal::Activate(activation)) => 8 * activation.skip.len(),
         EntryPayload::Normal(
-            Proposal::ModuleCommit { .. } | Proposal::Activate(_) | Proposal::RemoveModule { .. },
+            Proposal::ModuleCommit { .. }
+            | Proposal::RemoveModule { .. }
+            | Proposal::Checkpoint(_)
+            | Proposal::DropPrevious,
         ) => 0,
         EntryPayload::Membership(membership) => PER_NODE * membership.nodes().count(),
     };

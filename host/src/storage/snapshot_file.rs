@@ -138,6 +138,11 @@ impl SnapshotFile {
         self.inner.size
     }
 
+    /// Bytes of all chunks together, without what the format adds.
+    pub fn content_bytes(&self) -> u64 {
+        self.inner.trailer.bytes
+    }
+
     /// What a transfer of this file is called.
     pub fn id(&self) -> SnapshotId {
         SnapshotId {

@@ -13,7 +13,7 @@ use super::snapshot_file::stem;
 use super::{
     DataDir, IncomingSnapshot, PurgeFloor, SnapshotFile, SnapshotId, SnapshotWriter, StorageError,
 };
-use crate::types::SnapshotMeta;
+use crate::types::{LogIndex, SnapshotMeta};
 
 pub(super) const SNAPSHOT_EXTENSION: &str = "snap";
 /// A file that is being written here: worthless once its writer is gone.
@@ -35,10 +35,11 @@ const KEPT: usize = 2;
 ///   <index>-<term>.<n>.tmp                   being written
 ///   <index>-<term>-<size>-<sha256>.partial   being received, at most one
 ///   <index>-<term>.bad                       found damaged, at most one
+///   <index>.previous                         the state before the activation at index (previous.rs)
 /// ```
 #[derive(Debug, Clone)]
 pub struct SnapshotStore {
-    folder: Arc<Folder>,
+    pub(super) folder: Arc<Folder>,
 }
 
 impl SnapshotStore {
@@ -140,6 +141,40 @@ impl SnapshotStore {
         Ok(kept)
     }
 
+    /// Makes a received snapshot the only one: those before it are not to be trusted.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn replace_by(&self, snapshot: SnapshotFile) -> Result<SnapshotFile, StorageError> {
+        let kept = self.keep(snapshot)?;
+        let mut others = self.folder.kept.lock();
+        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut *others)
+            .into_iter()
+            .partition(|other| other.id() == kept.id());
+        *others = stay;
+        drop(others);
+        go.iter().try_for_each(|other| remove(other.path()))?;
+        Ok(kept)
+    }
+
+    /// The last entries that the kept snapshots cover, oldest first.
+    pub fn indexes(&self) -> Vec<LogIndex> {
+        let kept = self.folder.kept.lock();
+        let covered = |file: &SnapshotFile| file.meta().last_log_id.map(|id| id.index);
+        kept.iter().filter_map(covered).collect()
+    }
+
+    /// The kept snapshot that covers the log up to `index`, verified.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`], or what the file system says.
+    pub fn at(&self, index: LogIndex) -> Result<Option<SnapshotFile>, StorageError> {
+        let covers =
+            |file: &&SnapshotFile| file.meta().last_log_id.is_some_and(|id| id.index == index);
+        let found = self.folder.kept.lock().iter().find(covers).cloned();
+        found.map(|file| file.verify().map(|()| file)).transpose()
+    }
+
     /// Deletes a received snapshot that was not kept.
     ///
     /// # Errors
@@ -166,7 +201,7 @@ impl SnapshotStore {
 /// What the store shares with its writers and receivers.
 #[derive(Debug)]
 pub(super) struct Folder {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) files: Arc<dyn Files>,
     /// The snapshots, oldest first.
     kept: Mutex<Vec<SnapshotFile>>,
@@ -228,7 +263,7 @@ impl Folder {
             .map_err(StorageError::io("set aside", path))
     }
 
-    fn with_extension(&self, extension: &str) -> Result<Vec<PathBuf>, StorageError> {
+    pub(super) fn with_extension(&self, extension: &str) -> Result<Vec<PathBuf>, StorageError> {
         let mut paths = self.list()?;
         paths.retain(|path| path.extension().is_some_and(|found| found == extension));
         Ok(paths)

@@ -11,11 +11,37 @@ use super::files::{publish, remove};
 use super::snapshot_file::{SnapshotFile, stem};
 use super::snapshot_format::{Header, Trailer, encode_chunk};
 use super::snapshot_store::{Folder, SNAPSHOT_EXTENSION, TEMP_EXTENSION};
-use crate::types::SnapshotMeta;
+use crate::failpoint;
+use crate::types::{LogIndex, SnapshotMeta};
 
 /// Bytes written between two syncs. Without them the system hoards a snapshot in memory and writes
 /// it out at the end, and every commit to the log that is made meanwhile waits behind it.
 pub(super) const SYNC_BYTES: u64 = 1 << 20;
+
+/// What becomes of a finished file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It is one of the snapshots to start from.
+    Snapshot,
+    /// It is the state from before an activation.
+    Previous,
+}
+
+impl Kind {
+    fn before_publish(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot-before-publish",
+            Self::Previous => "previous-before-publish",
+        }
+    }
+
+    fn after_publish(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot-after-publish",
+            Self::Previous => "previous-after-publish",
+        }
+    }
+}
 
 /// Writes a snapshot file. Nobody sees it before [`SnapshotWriter::finish`]; dropped before that,
 /// it leaves nothing behind.
@@ -24,6 +50,7 @@ pub struct SnapshotWriter {
     folder: Arc<Folder>,
     temp: PathBuf,
     dest: PathBuf,
+    kind: Kind,
     file: File,
     sha256: Sha256,
     chunks: u64,
@@ -39,10 +66,31 @@ impl SnapshotWriter {
         meta: SnapshotMeta,
         head: Vec<u8>,
     ) -> Result<Self, StorageError> {
-        let stem = stem(meta.last_log_id);
-        let temp = folder.path(&format!("{stem}.{}", folder.next_write()), TEMP_EXTENSION);
-        let dest = folder.path(&stem, SNAPSHOT_EXTENSION);
-        let header = Header { meta, head }.encode()?;
+        let dest = folder.path(&stem(meta.last_log_id), SNAPSHOT_EXTENSION);
+        Self::create(folder, dest, Kind::Snapshot, Header { meta, head })
+    }
+
+    /// Starts the file of the state that an activation at `until` leaves behind.
+    pub(super) fn begin_previous(
+        folder: Arc<Folder>,
+        until: LogIndex,
+    ) -> Result<Self, StorageError> {
+        let dest = folder.previous_path(until);
+        let header = Header {
+            meta: SnapshotMeta::default(),
+            head: Vec::new(),
+        };
+        Self::create(folder, dest, Kind::Previous, header)
+    }
+
+    fn create(
+        folder: Arc<Folder>,
+        dest: PathBuf,
+        kind: Kind,
+        header: Header,
+    ) -> Result<Self, StorageError> {
+        let temp = dest.with_extension(format!("{}.{TEMP_EXTENSION}", folder.next_write()));
+        let header = header.encode()?;
         let file = folder
             .files
             .append(&temp)
@@ -51,6 +99,7 @@ impl SnapshotWriter {
             folder,
             temp,
             dest,
+            kind,
             file,
             sha256: Sha256::new(),
             chunks: 0,
@@ -75,8 +124,8 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// Completes the file, puts it on disk under its name, and deletes snapshots that are one too
-    /// many. One with the same last log id is replaced.
+    /// Completes the file, puts it on disk under its name, and deletes those of its kind that are
+    /// one too many. One with the same last log id is replaced.
     ///
     /// # Errors
     /// [`StorageError::Io`]: the snapshots are as they were before.
@@ -91,10 +140,15 @@ impl SnapshotWriter {
             .files
             .write(&self.file, &trailer.encode())
             .map_err(StorageError::io("write", &self.temp))?;
+        failpoint::crash_at(self.kind.before_publish());
         publish(&*self.folder.files, &self.file, &self.temp, &self.dest)?;
+        failpoint::crash_at(self.kind.after_publish());
         let snapshot = SnapshotFile::open(&self.dest)?;
         snapshot.mark_verified();
-        self.folder.adopt(snapshot.clone());
+        match self.kind {
+            Kind::Snapshot => self.folder.adopt(snapshot.clone()),
+            Kind::Previous => self.folder.remove_previous_except(&self.dest)?,
+        }
         Ok(snapshot)
     }
 

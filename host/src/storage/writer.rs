@@ -13,6 +13,7 @@ use super::schema::{COMMITTED, LOG, PURGED, VOTE, encode_entry, weight};
 use super::tail::Tail;
 use super::writer_stats::Counters;
 use super::{StorageError, WriterStats};
+use crate::failpoint;
 use crate::types::{Entry, LogIndex};
 
 /// Purged entries that one transaction deletes, so that a long purge slows commits, not stops them.
@@ -161,11 +162,13 @@ impl Worker {
                 put_meta(&mut meta, COMMITTED, committed)?;
             }
         }
+        failpoint::crash_at("log-before-commit");
         // The fsync. A vote or an entry that is acknowledged before it could be lost with the
         // power, and this node would vote twice in a term, or deny an entry that a quorum counted.
         transaction
             .commit()
             .map_err(StorageError::database("commit to the log"))?;
+        failpoint::crash_at("log-after-commit");
         Ok(written)
     }
 

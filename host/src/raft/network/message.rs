@@ -10,9 +10,10 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::fsm::Subject;
 use crate::raft::status::NodeStatus;
 use crate::storage::SnapshotId;
-use crate::types::{LogIndex, TypeConfig, Vote};
+use crate::types::{LogIndex, NodeId, StateDigest, TypeConfig, Vote};
 
 /// A request with the id that its answer carries.
 ///
@@ -35,6 +36,17 @@ pub(crate) enum ControlRequest {
     ReadIndex,
     /// Asks for the figures of `/stats`.
     Status,
+    /// Asks what the peer computed.
+    Digest {
+        subject: Subject,
+        index: LogIndex,
+    },
+    /// Asks for a snapshot that covers `least`, to put it in the place of the asker's own state. It
+    /// comes over the snapshot lane.
+    Donate {
+        to: NodeId,
+        least: Option<LogIndex>,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +58,10 @@ pub(crate) enum ControlResponse {
     Status(Box<NodeStatus>),
     /// The peer could not answer: one line for its log and ours.
     Failed(String),
+    /// `None`: the peer does not know any more, or not yet.
+    Digest(Option<StateDigest>),
+    /// The snapshot is on its way.
+    Donating,
 }
 
 /// A step of replication. `session` groups the requests of one openraft stream: a stream that ends
@@ -64,6 +80,16 @@ pub(crate) type AppendResponse = Result<StreamAppendResult<TypeConfig>, String>;
 pub(crate) struct SnapshotOffer {
     pub(crate) vote: Vote,
     pub(crate) id: SnapshotId,
+    pub(crate) purpose: Purpose,
+}
+
+/// What the receiver of a snapshot does with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Purpose {
+    /// It lacks what the log no longer has (Raft §7).
+    CatchUp,
+    /// It asked for a state in the place of its own.
+    Repair,
 }
 
 /// What the sender of a snapshot says after the receiver's [`SnapshotReply::Resume`].

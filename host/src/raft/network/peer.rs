@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use super::append::{self, AppendConnection};
 use super::control::{CallError, ControlLane};
 use super::dial::{DialError, Target, dial};
 use super::handshake::Lane;
-use super::message::{ControlRequest, ControlResponse};
+use super::message::{ControlRequest, ControlResponse, Purpose, SnapshotOffer};
 use super::transfer;
 use crate::raft::local::Local;
 use crate::storage::SnapshotFile;
@@ -61,6 +62,27 @@ impl Network {
         let lane = Arc::new(ControlLane::new(Arc::clone(&self.local), target));
         lanes.insert(id, Arc::clone(&lane));
         lane
+    }
+
+    /// Sends a snapshot to a peer that asked for one. `deadline` is for each sign of life.
+    pub(crate) async fn donate(
+        &self,
+        id: NodeId,
+        node: &NodeInfo,
+        vote: Vote,
+        file: &SnapshotFile,
+        deadline: Duration,
+    ) -> io::Result<()> {
+        let target = target(id, node);
+        let dialled = dial(&self.local, &target, Lane::Snapshot).await;
+        let (mut connection, _) = dialled.map_err(io::Error::other)?;
+        let offer = SnapshotOffer {
+            vote,
+            id: file.id(),
+            purpose: Purpose::Repair,
+        };
+        transfer::send(&mut connection, offer, file, deadline).await?;
+        Ok(())
     }
 
     fn client(&self, id: NodeId, node: &NodeInfo, streams_on: Lane) -> Peer {
@@ -240,7 +262,12 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let (mut connection, _) = dial(&self.local, &self.control.target(), Lane::Snapshot)
             .await
             .map_err(|error| unreachable_peer(&error))?;
-        let send = transfer::send(&mut connection, vote, &file, option.hard_ttl());
+        let offer = SnapshotOffer {
+            vote,
+            id: file.id(),
+            purpose: Purpose::CatchUp,
+        };
+        let send = transfer::send(&mut connection, offer, &file, option.hard_ttl());
         tokio::select! {
             closed = cancel => Err(closed.into()),
             sent = send => sent.map_err(|error| NetworkError::new(&error).into()),

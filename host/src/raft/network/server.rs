@@ -111,10 +111,7 @@ async fn serve_connection(
     match hello.lane {
         Lane::Control => serve_control(connection, consensus).await,
         Lane::Append => serve_appends(connection, consensus).await,
-        Lane::Snapshot => {
-            let store = consensus.snapshots();
-            transfer::receive(&mut connection, consensus.raft(), store).await
-        }
+        Lane::Snapshot => transfer::receive(&mut connection, consensus).await,
         Lane::Invite => Ok(()),
     }
 }
@@ -159,7 +156,10 @@ async fn admit(hello: &Hello, consensus: &Consensus) -> Result<Welcome, Refusal>
     })
 }
 
-async fn serve_control<S>(mut connection: Connection<S>, consensus: &Consensus) -> io::Result<()>
+async fn serve_control<S>(
+    mut connection: Connection<S>,
+    consensus: &Arc<Consensus>,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -178,7 +178,7 @@ where
     Ok(())
 }
 
-async fn answer(request: ControlRequest, consensus: &Consensus) -> ControlResponse {
+async fn answer(request: ControlRequest, consensus: &Arc<Consensus>) -> ControlResponse {
     let raft = consensus.raft();
     let answered = match request {
         ControlRequest::Vote(vote) => raft
@@ -207,6 +207,16 @@ async fn answer(request: ControlRequest, consensus: &Consensus) -> ControlRespon
             .read_index_as_leader()
             .await
             .map(ControlResponse::ReadIndex)
+            .map_err(|error| error.to_string()),
+        ControlRequest::Digest { subject, index } => consensus
+            .digest(subject, index)
+            .await
+            .map(ControlResponse::Digest)
+            .map_err(|error| error.to_string()),
+        ControlRequest::Donate { to, least } => consensus
+            .donate(to, least)
+            .await
+            .map(|()| ControlResponse::Donating)
             .map_err(|error| error.to_string()),
         ControlRequest::Status => Ok(ControlResponse::Status(Box::new(consensus.status()))),
     };

@@ -10,10 +10,10 @@ use openraft::storage::Snapshot;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{self, Connection, decode_message, invalid_data};
-use super::message::{SnapshotOffer, SnapshotPart, SnapshotReply};
-use crate::fsm::StateMachine;
+use super::message::{Purpose, SnapshotOffer, SnapshotPart, SnapshotReply};
+use crate::raft::consensus::Consensus;
 use crate::storage::{IncomingSnapshot, SnapshotFile, SnapshotId, SnapshotStore, StorageError};
-use crate::types::{TypeConfig, Vote};
+use crate::types::TypeConfig;
 
 /// The size of the pieces that a snapshot travels in, in bytes.
 const PART_BYTES: usize = 1 << 20;
@@ -22,19 +22,18 @@ const PART_BYTES: usize = 1 << 20;
 /// deadline for a sign of life.
 const INSTALLING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Sends `file`, and returns once the peer installed it. `deadline` is for each sign of life: a part
+/// Sends `file`, which is what `offer` offers, and returns once the peer installed it. `deadline` is for each sign of life: a part
 /// that the peer takes, or a word that it is still installing.
 pub(super) async fn send<S>(
     connection: &mut Connection<S>,
-    vote: Vote,
+    offer: SnapshotOffer,
     file: &SnapshotFile,
     deadline: Duration,
 ) -> io::Result<SnapshotResponse<TypeConfig>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let id = file.id();
-    let offer = SnapshotOffer { vote, id };
+    let id = offer.id;
     within(deadline, frame::send(connection, &offer)).await?;
     let offset = match reply(connection, deadline).await? {
         SnapshotReply::Resume(offset) if offset <= id.size => offset,
@@ -113,8 +112,7 @@ async fn within<T>(deadline: Duration, step: impl Future<Output = io::Result<T>>
 /// the next offer of the same file goes on from there.
 pub(super) async fn receive<S>(
     connection: &mut Connection<S>,
-    raft: &openraft::Raft<TypeConfig, StateMachine>,
-    store: &SnapshotStore,
+    consensus: &Consensus,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -125,13 +123,17 @@ where
         .ok_or(io::ErrorKind::UnexpectedEof)??;
     let offer: SnapshotOffer = decode_message(&frame)?;
     let id = offer.id;
-    let incoming = open(store, id).await?;
+    if offer.purpose == Purpose::Repair && consensus.quarantine().is_none() {
+        let reason = "this node's state needs no repair any more".to_owned();
+        return frame::send(connection, &SnapshotReply::Failed(reason)).await;
+    }
+    let incoming = open(consensus.snapshots(), id).await?;
     let offset = incoming.offset();
     tracing::info!(snapshot = %id, offset, size = id.size, "receiving a snapshot");
     frame::send(connection, &SnapshotReply::Resume(offset)).await?;
     let incoming = receive_parts(connection, incoming).await?;
 
-    let install = install(raft, store, offer.vote, incoming);
+    let install = install(consensus, &offer, incoming);
     tokio::pin!(install);
     let mut still_installing = tokio::time::interval(INSTALLING_INTERVAL);
     loop {
@@ -185,19 +187,27 @@ where
 }
 
 async fn install(
-    raft: &openraft::Raft<TypeConfig, StateMachine>,
-    store: &SnapshotStore,
-    vote: Vote,
+    consensus: &Consensus,
+    offer: &SnapshotOffer,
     incoming: IncomingSnapshot,
 ) -> io::Result<SnapshotResponse<TypeConfig>> {
     let verified = tokio::task::spawn_blocking(move || incoming.finish()).await?;
     let file = verified.map_err(io::Error::other)?;
+    let store = consensus.snapshots();
+    if offer.purpose == Purpose::Repair {
+        let repaired = consensus.repair(file.clone()).await;
+        store.discard(&file).map_err(io::Error::other)?;
+        return repaired
+            .map(|()| SnapshotResponse::new(offer.vote))
+            .map_err(io::Error::other);
+    }
     let snapshot = Snapshot {
         meta: file.meta().clone(),
         snapshot: Some(file.clone()),
     };
-    let installed = raft
-        .install_full_snapshot(vote, snapshot)
+    let installed = consensus
+        .raft()
+        .install_full_snapshot(offer.vote, snapshot)
         .await
         .map_err(io::Error::other);
     // Rejected, or behind the log already: nobody keeps it.

@@ -1,0 +1,136 @@
+//! Running commands: what each may depend on, and what came of it.
+
+use bytes::Bytes;
+use openraft::EntryPayload;
+use sha2::{Digest, Sha256};
+
+use super::error::FsmError;
+use super::machine::{Machine, StepError};
+use crate::failpoint;
+use crate::types::{ClusterId, Entry, LogIndex, Proposal, Reply, TrapKind};
+use crate::wasm::{ApplyEntry, Context, Event, Fault};
+
+/// A command with all that it may depend on.
+pub(super) struct Command {
+    pub(super) context: Context,
+    pub(super) bytes: Bytes,
+}
+
+impl Machine {
+    pub(super) fn step_commands(&mut self, run: &[Entry]) -> Result<Vec<Reply>, StepError> {
+        let outcomes = if self.instance.is_some() {
+            self.run_commands(run)?
+        } else {
+            vec![(Reply::NoModule, Vec::new()); run.len()]
+        };
+        self.host.commands += run.len() as u64;
+        let mut replies = Vec::with_capacity(run.len());
+        for (entry, (reply, events)) in run.iter().zip(outcomes) {
+            self.host.fold(entry.log_id.index, &reply, &events);
+            replies.push(reply);
+        }
+        Ok(replies)
+    }
+
+    fn run_commands(&mut self, run: &[Entry]) -> Result<Vec<(Reply, Vec<Event>)>, StepError> {
+        let mut clock_ms = self.host.clock_ms;
+        let mut commands = Vec::with_capacity(run.len());
+        for entry in run {
+            commands.extend(self.command(entry, &mut clock_ms)?);
+        }
+        self.host.clock_ms = clock_ms;
+        let since = self.active_since();
+        let trap_of = |command: &Command| self.parts.traps.get(since, command.context.index);
+        let traps: Vec<Option<TrapKind>> = commands.iter().map(trap_of).collect();
+        let live = commands.iter().zip(&traps);
+        let runs: Vec<ApplyEntry<'_>> = live
+            .filter(|(_, trap)| trap.is_none())
+            .map(|(command, _)| ApplyEntry {
+                context: command.context,
+                command: &command.bytes,
+            })
+            .collect();
+        let outcomes = match &mut self.instance {
+            Some(instance) if !runs.is_empty() => {
+                let outcomes = instance.apply(&runs).map_err(StepError::Fault)?;
+                if instance.memory_refused() {
+                    // The module coped, but another node's may not have had to.
+                    return Err(StepError::Fault(Fault::Memory));
+                }
+                outcomes
+            }
+            _ => Vec::new(),
+        };
+        let mut outcomes = outcomes.into_iter();
+        let outcome = |trap: &Option<TrapKind>| match trap {
+            Some(kind) => Some((Reply::Trapped(*kind), Vec::new())),
+            None => outcomes.next().map(|outcome| match outcome {
+                Ok(outcome) => (
+                    Reply::Response(Bytes::from(outcome.response)),
+                    outcome.events,
+                ),
+                Err(failure) => (Reply::Refused(failure), Vec::new()),
+            }),
+        };
+        // The instance answers one outcome per entry, or faults.
+        Ok(traps.iter().map_while(outcome).collect())
+    }
+
+    /// The command of an entry, if it is one, and the clock as of then.
+    pub(super) fn command(
+        &mut self,
+        entry: &Entry,
+        clock_ms: &mut u64,
+    ) -> Result<Option<Command>, FsmError> {
+        let EntryPayload::Normal(Proposal::Command { time_ms, command }) = &entry.payload else {
+            return Ok(None);
+        };
+        *clock_ms = (*time_ms).max(*clock_ms);
+        let term = **entry.log_id.committed_leader_id();
+        let context = self.context(entry.log_id.index, term, *clock_ms)?;
+        let bytes = if failpoint::is_armed("command-garbled") {
+            Bytes::new()
+        } else {
+            command.clone()
+        };
+        Ok(Some(Command { context, bytes }))
+    }
+
+    pub(super) fn context(
+        &mut self,
+        index: LogIndex,
+        term: u64,
+        time_ms: u64,
+    ) -> Result<Context, FsmError> {
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None => {
+                // Entries arrive only after the cluster was founded or joined.
+                let cluster = self
+                    .parts
+                    .database
+                    .identity()?
+                    .and_then(|identity| identity.cluster);
+                *self.cluster.insert(cluster.ok_or(FsmError::NoCluster)?)
+            }
+        };
+        Ok(Context {
+            index,
+            term,
+            time_ms,
+            seed: seed(cluster, index),
+        })
+    }
+}
+
+/// Eight bytes of sha256 over the cluster and the index: equal on all nodes, unlike anything that a
+/// client can choose.
+fn seed(cluster: ClusterId, index: LogIndex) -> u64 {
+    let digest = Sha256::new()
+        .chain_update(cluster.0)
+        .chain_update(index.to_le_bytes())
+        .finalize();
+    let mut seed = [0; 8];
+    seed.copy_from_slice(&digest[..8]);
+    u64::from_le_bytes(seed)
+}

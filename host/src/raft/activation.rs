@@ -1,0 +1,171 @@
+//! Switching the state machine of the cluster, and back. All of it runs on the leader.
+
+use std::collections::BTreeSet;
+
+use super::consensus::Consensus;
+use super::modules::ModuleCallError;
+use super::status::NodeStatus;
+use crate::clock;
+use crate::types::{Activation, Limits, LogIndex, ModuleId, NodeId, Proposal, StateSource};
+
+/// What a module is to start with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartWith {
+    /// The state of the module before it.
+    State,
+    /// Nothing.
+    Nothing,
+    /// The state kept from before the last activation.
+    Previous,
+    /// The newest snapshot that every voter has, and the commands behind it.
+    Snapshot,
+}
+
+/// A wish to switch the state machine.
+#[derive(Debug, Clone)]
+pub struct ActivateRequest {
+    /// The module that is to become active.
+    pub module: ModuleId,
+    /// The module that has to be active before.
+    pub expect: Option<ModuleId>,
+    /// Its limits; `None` keeps those of the active module.
+    pub limits: Option<Limits>,
+    /// What it starts with.
+    pub start: StartWith,
+}
+
+/// What came of a switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Switched {
+    /// The module that is active now.
+    pub module: ModuleId,
+    /// The entry that activated it; `None` if another has been activated since.
+    pub index: Option<LogIndex>,
+    /// Commands whose effect its state does not have.
+    pub dropped_commands: u64,
+}
+
+impl Consensus {
+    /// Makes a module the state machine, on every node at the same log index.
+    pub async fn activate_module(
+        &self,
+        request: ActivateRequest,
+    ) -> Result<Switched, ModuleCallError> {
+        self.expect_leader()?;
+        let module = request.module;
+        let fsm = &self.parts.fsm;
+        if !fsm.modules().contains_key(&module) {
+            return Err(ModuleCallError::Unknown(module));
+        }
+        let fingerprint = fsm.registry().fingerprint();
+        let voters = self.voters_ready_for(module, fingerprint).await?;
+        let state = match request.start {
+            StartWith::State => StateSource::Migrate,
+            StartWith::Nothing => StateSource::Reset,
+            StartWith::Previous => {
+                self.check_previous(&voters)?;
+                StateSource::Previous
+            }
+            StartWith::Snapshot => StateSource::Snapshot(self.common_snapshot(&voters)?),
+        };
+        let skip = match state {
+            StateSource::Snapshot(base) => fsm.traps_behind(base).await?,
+            _ => Vec::new(),
+        };
+        let limits = request.limits.or(fsm.active().map(|active| active.limits));
+        let activation = Activation {
+            module,
+            time_ms: clock::now_ms(),
+            limits: limits.unwrap_or(Limits::DEFAULT),
+            fingerprint,
+            expect: request.expect,
+            state,
+            // A leader without a state has none to keep.
+            keep_previous: fsm.quarantine().is_none() && !matches!(state, StateSource::Snapshot(_)),
+            skip,
+        };
+        let dropped_commands = self.carry_out(Proposal::Activate(activation)).await?;
+        let active = fsm.active().filter(|active| active.module == module);
+        Ok(Switched {
+            module,
+            index: active.map(|active| active.since),
+            dropped_commands,
+        })
+    }
+
+    /// Goes back to the module before the active one: with the state of today, which it has to be
+    /// able to restore, or with the state that it had.
+    pub async fn roll_back(&self, start: StartWith) -> Result<Switched, ModuleCallError> {
+        let before = self.parts.fsm.history().pop().ok_or_else(|| {
+            ModuleCallError::Conflict("no module was active before this one".to_owned())
+        })?;
+        let request = ActivateRequest {
+            module: before.module,
+            expect: self.active_module(),
+            limits: Some(before.limits),
+            start,
+        };
+        self.activate_module(request).await
+    }
+
+    /// What the voters say of themselves, if all of them have the module ready.
+    async fn voters_ready_for(
+        &self,
+        module: ModuleId,
+        fingerprint: [u8; 32],
+    ) -> Result<Vec<NodeStatus>, ModuleCallError> {
+        let metrics = self.metrics();
+        let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        let is_ready = |node: &NodeStatus| {
+            node.fsm.ready.contains(&module) && node.fsm.fingerprint == ModuleId(fingerprint)
+        };
+        let (mut ready, mut missing) = (Vec::new(), Vec::new());
+        for node in self.cluster_status().await {
+            match node.stats {
+                _ if !voters.contains(&node.id) => {}
+                Some(stats) if is_ready(&stats) => ready.push(stats),
+                _ => missing.push(node.id),
+            }
+        }
+        if missing.is_empty() {
+            Ok(ready)
+        } else {
+            Err(ModuleCallError::NotReady(missing))
+        }
+    }
+
+    fn check_previous(&self, voters: &[NodeStatus]) -> Result<(), ModuleCallError> {
+        let Some(previous) = self.parts.fsm.previous() else {
+            let reason = "no state was kept from before the last activation";
+            return Err(ModuleCallError::Conflict(reason.to_owned()));
+        };
+        let has_it = |node: &&NodeStatus| node.fsm.previous == Some(previous.until);
+        let missing: Vec<NodeId> = voters
+            .iter()
+            .filter(|node| !has_it(node))
+            .map(|node| node.id)
+            .collect();
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(ModuleCallError::NotReady(missing))
+        }
+    }
+
+    /// The newest snapshot that every voter has, of a state that today's came from.
+    fn common_snapshot(&self, voters: &[NodeStatus]) -> Result<LogIndex, ModuleCallError> {
+        let since = self.parts.fsm.state_since();
+        let mut common = voters
+            .iter()
+            .map(|node| node.fsm.snapshots.iter().copied().collect::<BTreeSet<_>>())
+            .reduce(|left, right| &left & &right)
+            .unwrap_or_default();
+        common.retain(|index| *index >= since);
+        common.pop_last().ok_or_else(|| {
+            ModuleCallError::Conflict(format!(
+                "no snapshot since log index {since}, where today's state began, is on every \
+                 voter's disk: wait for the next one, or use state=reset"
+            ))
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! `kill -9` at each step of an upload and an activation: after recovery, one module everywhere.
+
+use bytes::Bytes;
+use reqwest::Method;
+use rkv_tests::wait::{GENEROUS, check, until};
+use rkv_tests::{Cluster, Workload};
+
+use crate::guests::{ModuleView, equal_digests, fsm, kv_v2};
+
+/// What a node can be in the middle of, in the order in which it comes.
+const STEPS: [&str; 10] = [
+    "module-chunk",
+    "module-before-store",
+    "module-after-store",
+    "activate-before",
+    "previous-before-publish",
+    "previous-after-publish",
+    "activate-with-state",
+    "activate-after",
+    "snapshot-before-publish",
+    "snapshot-after-publish",
+];
+
+async fn die_at(step: &str, victim_leads: bool) {
+    let mut cluster = Cluster::start_with(3, &["--snapshot-entries", "150"]).await;
+    let victim = cluster.follower().await;
+    cluster.node_mut(victim).kill9();
+    cluster.node_mut(victim).spec_mut().failpoints = Some(format!("{step}=return"));
+    cluster.restart(victim).await;
+    while (cluster.leader().await == victim) != victim_leads {
+        let leader = cluster.leader().await;
+        cluster.node_mut(leader).terminate();
+        cluster.node_mut(leader).exit(GENEROUS).await;
+        cluster.restart(leader).await;
+    }
+    let workload = Workload::start(&cluster, step, 4);
+    workload.progress(20).await;
+    // The leader may die with the request: then somebody asks again.
+    let mut module = None;
+    until("the module is active", GENEROUS, async || {
+        if !cluster.node_mut(victim).is_running() {
+            cluster.node_mut(victim).spec_mut().failpoints = None;
+            cluster.node_mut(victim).start();
+        }
+        let leader = cluster.leader().await;
+        let client = cluster.client(leader);
+        let post = async |path: &str, body: Bytes| {
+            let answer = client.try_send(Method::POST, path, body).await;
+            answer.map_err(|error| error.to_string())
+        };
+        let uploaded = post("/fsm/modules", kv_v2()).await?;
+        check([200, 201].contains(&uploaded.status), || uploaded.to_string())?;
+        let id = uploaded.json::<ModuleView>().module;
+        let target = format!("/fsm/activate?module={id}&expect={}", {
+            let active = fsm(&client).await.active;
+            if active.module == id {
+                module = Some(id);
+                return Ok(());
+            }
+            active.module
+        });
+        let activated = post(&target, Bytes::new()).await?;
+        check(activated.status == 200, || activated.to_string())?;
+        module = Some(id);
+        Ok(())
+    })
+    .await;
+    // Snapshots come later, by themselves.
+    workload.progress(400).await;
+    until("the victim has met its failpoint", GENEROUS, async || {
+        let met = cluster.node(victim).spec().failpoints.is_none()
+            || !cluster.node_mut(victim).is_running();
+        check(met, || step.to_owned())
+    })
+    .await;
+    if !cluster.node_mut(victim).is_running() {
+        cluster.node_mut(victim).spec_mut().failpoints = None;
+        cluster.node_mut(victim).start();
+    }
+    let history = workload.stop().await;
+    cluster.ready().await;
+    equal_digests(&mut cluster).await;
+    for id in cluster.ids() {
+        let active = fsm(&cluster.client(id)).await.active.module;
+        assert_eq!(Some(active), module, "node {id} after {step}");
+    }
+    history.verify_everywhere(&mut cluster).await;
+}
+
+#[tokio::test]
+async fn a_follower_that_dies_at_any_step_comes_back_to_the_same_module() {
+    for step in STEPS {
+        die_at(step, false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_at_any_step_comes_back_to_the_same_module() {
+    for step in STEPS {
+        die_at(step, true).await;
+    }
+}
