@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
+use super::events::Events;
 use super::host_state::{ActiveModule, HostState};
 use super::machine::FsmError;
 use super::registry::Registry;
@@ -149,15 +150,22 @@ pub struct FsmHandle {
     jobs: Sender<Job>,
     shared: Shared,
     registry: Registry,
+    events: Events,
     waiting_queries: Arc<AtomicUsize>,
 }
 
 impl FsmHandle {
-    pub(super) fn new(jobs: Sender<Job>, shared: Shared, registry: Registry) -> Self {
+    pub(super) fn new(
+        jobs: Sender<Job>,
+        shared: Shared,
+        registry: Registry,
+        events: Events,
+    ) -> Self {
         Self {
             jobs,
             shared,
             registry,
+            events,
             waiting_queries: Arc::default(),
         }
     }
@@ -220,6 +228,11 @@ impl FsmHandle {
     /// The modules on this node.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What commands have emitted.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Modules whose bytes every node has, with their sizes.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use openraft::EntryPayload;
 use sha2::{Digest, Sha256};
 
+use super::events::{EmittedEvent, Events};
 use super::host_state::HostState;
 use super::registry::Registry;
 use crate::storage::{Database, LogStore, SnapshotStore};
@@ -97,6 +98,7 @@ pub(super) struct Machine {
     pub(super) parts: MachineParts,
     pub(super) host: HostState,
     pub(super) instance: Option<Instance>,
+    pub(super) events: Events,
     /// Commands that trapped, by index: a replay skips them.
     pub(super) trapped: BTreeMap<LogIndex, TrapKind>,
     /// Raised whenever the instance is replaced: open snapshot cursors belong to an older one.
@@ -111,11 +113,12 @@ struct Command {
 }
 
 impl Machine {
-    pub(super) fn new(parts: MachineParts) -> Self {
+    pub(super) fn new(parts: MachineParts, events: Events) -> Self {
         Self {
             parts,
             host: HostState::default(),
             instance: None,
+            events,
             trapped: BTreeMap::new(),
             generation: 0,
             cluster: None,
@@ -187,6 +190,7 @@ impl Machine {
         };
         if let Some(last) = run.last() {
             self.host.applied = Some(last.log_id);
+            self.events.advance(last.log_id.index);
         }
         Ok(replies)
     }
@@ -292,15 +296,21 @@ impl Machine {
             _ => Vec::new(),
         };
         let mut outcomes = outcomes.into_iter();
+        let mut emitted = Vec::new();
         let reply = |command: &Command| match self.trapped.get(&command.context.index) {
             Some(kind) => Some(Reply::Trapped(*kind)),
             None => outcomes.next().map(|outcome| match outcome {
-                Ok(outcome) => Reply::Response(Bytes::from(outcome.response)),
+                Ok(outcome) => {
+                    emitted.extend(EmittedEvent::of(&command.context, outcome.events));
+                    Reply::Response(Bytes::from(outcome.response))
+                }
                 Err(failure) => Reply::Refused(failure),
             }),
         };
         // The instance answers one outcome per entry, or faults.
-        Ok(commands.iter().map_while(reply).collect())
+        let replies = commands.iter().map_while(reply).collect();
+        self.events.push(emitted);
+        Ok(replies)
     }
 
     fn command(&mut self, entry: &Entry) -> Result<Option<Command>, FsmError> {

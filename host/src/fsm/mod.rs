@@ -5,6 +5,7 @@
 
 mod activation;
 mod dry_run;
+mod events;
 mod handle;
 mod host_state;
 mod machine;
@@ -16,6 +17,9 @@ mod state_machine;
 mod worker;
 
 pub use dry_run::DryRun;
+pub use events::{
+    EmittedEvent, EventId, EventNews, EventReader, Events, EventsGone, InvalidEventId,
+};
 pub use handle::{FsmHandle, FsmStatus, QueryError};
 pub use host_state::{ActiveModule, HostState};
 pub use machine::{FsmError, MachineParts};

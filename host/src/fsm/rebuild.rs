@@ -77,6 +77,9 @@ impl Machine {
     pub(super) fn install(&mut self, file: &SnapshotFile) -> Result<(), FsmError> {
         let restored = self.read_snapshot_file(file)?;
         self.host = restored.host;
+        if let Some(applied) = self.host.applied {
+            self.events.jump(applied.index);
+        }
         self.replace_instance(restored.instance);
         for module in self.host.modules.keys() {
             self.parts.registry.prepare(*module);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use openraft::storage::ApplyResponder;
 use tokio::sync::oneshot;
 
+use super::events::Events;
 use super::handle::{FsmHandle, QueryError, Shared};
 use super::host_state::HostState;
 use super::machine::{FsmError, Machine, MachineParts, QueryFault};
@@ -83,8 +84,9 @@ pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)
     let (jobs, queue) = channel();
     let shared = Shared::new();
     let registry = parts.registry.clone();
+    let events = Events::new();
     let worker = Worker {
-        machine: Machine::new(parts),
+        machine: Machine::new(parts, events.clone()),
         cursors: HashMap::new(),
         next_ticket: 0,
         shared: shared.clone(),
@@ -93,7 +95,7 @@ pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)
         .name("rkv-fsm".to_owned())
         .stack_size(THREAD_STACK_BYTES)
         .spawn(move || worker.run(&queue))?;
-    Ok((FsmHandle::new(jobs, shared, registry), thread))
+    Ok((FsmHandle::new(jobs, shared, registry, events), thread))
 }
 
 struct Worker {
