@@ -1,5 +1,6 @@
 //! REST: routes, forms, status codes and redirects. Knows no redb and no wasmtime.
 
+mod events;
 mod fsm;
 mod keys;
 mod listing;

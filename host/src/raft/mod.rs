@@ -21,4 +21,6 @@ pub use propose_error::ProposeError;
 pub use read_index::ReadError;
 pub use status::{ClusterStatus, NodeStatus, Role, ServerStatus};
 
-pub use crate::fsm::{ActiveModule, DryRun};
+pub use crate::fsm::{
+    ActiveModule, DryRun, EmittedEvent, EventId, EventNews, EventReader, Events, EventsGone,
+};
