@@ -4,6 +4,7 @@
 mod guest_build;
 
 mod activate;
+mod events;
 mod faults;
 mod guests;
 mod refusals;
