@@ -92,6 +92,10 @@ pub struct Flags {
     #[arg(long, env = "RKV_MAX_IN_FLIGHT", alias = "max-inflight", default_value_t = DEFAULTS.max_in_flight)]
     max_in_flight: usize,
 
+    /// Clients that listen to this node's events; more are answered 429
+    #[arg(long, env = "RKV_MAX_EVENT_LISTENERS", default_value_t = DEFAULTS.max_event_listeners)]
+    max_event_listeners: usize,
+
     /// How long a request waits for a quorum
     #[arg(long, env = "RKV_REQUEST_TIMEOUT_MS", default_value_t = DEFAULTS.request_timeout_ms)]
     request_timeout_ms: u64,
@@ -135,6 +139,7 @@ impl Flags {
                 max_value_bytes: self.max_value_bytes,
                 max_body_bytes: self.max_body_bytes,
                 max_in_flight: self.max_in_flight,
+                max_event_listeners: self.max_event_listeners,
                 request_timeout: ms(self.request_timeout_ms),
             },
         }

@@ -36,6 +36,8 @@ pub struct Defaults {
     pub max_body_bytes: usize,
     /// See [`RequestLimits::max_in_flight`].
     pub max_in_flight: usize,
+    /// See [`RequestLimits::max_event_listeners`].
+    pub max_event_listeners: usize,
     /// Milliseconds: see [`RequestLimits::request_timeout`].
     pub request_timeout_ms: u64,
 }
@@ -56,6 +58,7 @@ pub const DEFAULTS: Defaults = Defaults {
     max_value_bytes: 1 << 20,
     max_body_bytes: 8 << 20,
     max_in_flight: 4_096,
+    max_event_listeners: 1_024,
     request_timeout_ms: 5_000,
 };
 
@@ -104,6 +107,8 @@ pub struct RequestLimits {
     pub max_body_bytes: usize,
     /// Proposals in flight on this node. Over it: 429.
     pub max_in_flight: usize,
+    /// Clients that listen to this node's events. Over it: 429.
+    pub max_event_listeners: usize,
     /// How long a request waits for a quorum before it is answered that its outcome is unknown.
     pub request_timeout: Duration,
 }
@@ -228,6 +233,7 @@ impl Config {
         }
         for (flag, zero) in [
             ("--max-in-flight", limits.max_in_flight == 0),
+            ("--max-event-listeners", limits.max_event_listeners == 0),
             ("--max-key-bytes", limits.max_key_bytes == 0),
             ("--request-timeout-ms", limits.request_timeout.is_zero()),
             ("--snapshot-timeout-ms", timing.snapshot_timeout.is_zero()),

@@ -21,7 +21,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "raft",
         &[
-            "fsm", "storage", "types", "tasks", "clock", "config", "failpoint",
+            "fsm",
+            "storage",
+            "types",
+            "tasks",
+            "clock",
+            "config",
+            "failpoint",
         ],
     ),
     ("api", &["raft", "types", "tasks", "config"]),

@@ -5,6 +5,7 @@
 
 mod batches;
 mod connections;
+mod events;
 mod keys;
 mod limits;
 mod membership;

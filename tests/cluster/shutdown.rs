@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rkv_tests::wait::GENEROUS;
-use rkv_tests::{Cluster, Workload};
+use rkv_tests::{Cluster, StreamEnd, Workload};
 
 async fn terminate(cluster: &mut Cluster, id: u64) {
     cluster.node_mut(id).terminate();
@@ -78,6 +78,26 @@ async fn a_node_without_a_quorum_still_stops() {
         }
     }
     terminate(&mut cluster, last).await;
+}
+
+#[tokio::test]
+async fn clients_that_listen_to_events_do_not_hold_up_the_exit() {
+    let mut cluster = Cluster::start(1).await;
+    let client = cluster.client(1);
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = client.listen("/fsm/events", None).await.expect("served");
+        stream.next_block().await.expect("an id to go on from");
+        streams.push(stream);
+    }
+    cluster.node_mut(1).terminate();
+    let exit = cluster.node_mut(1).exit(GENEROUS).await;
+    assert_eq!(exit.status.code(), Some(0), "{}", exit.log);
+    // What the node says when it has waited for the whole time that it gives to requests.
+    assert!(!exit.log.contains("still under way"), "{}", exit.log);
+    for stream in streams {
+        assert_eq!(stream.end().await, StreamEnd::Complete);
+    }
 }
 
 #[tokio::test]

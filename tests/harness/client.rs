@@ -8,11 +8,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, redirect};
 
 use crate::answer::Answer;
+use crate::event_stream::EventStream;
 use crate::views::{ClusterStats, Server, Stats};
 use crate::wait::{self, GENEROUS};
 
 /// How long one request may take. Above every time-out of the server, which must answer first.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a stream may take in all. Longer than any test.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How many redirects are followed: more means that nodes point at each other.
 const MAX_REDIRECTS: usize = 5;
@@ -148,6 +152,39 @@ impl Client {
     /// `DELETE`, one hop.
     pub async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, "").await
+    }
+
+    /// Starts to listen to `path`, with the header `Last-Event-ID` if there is an id. An answer that
+    /// is not 200 comes back as the error.
+    ///
+    /// # Errors
+    ///
+    /// The answer of a node that serves no events.
+    ///
+    /// # Panics
+    ///
+    /// When the node does not answer.
+    pub async fn listen(&self, path: &str, last: Option<&str>) -> Result<EventStream, Answer> {
+        let url = format!("{}{path}", self.base);
+        let request = format!("GET {url}");
+        let mut asked = self.http.get(url).timeout(LISTEN_TIMEOUT);
+        if let Some(id) = last {
+            asked = asked.header("last-event-id", id);
+        }
+        let response = asked.send().await;
+        let response = response.unwrap_or_else(|error| panic!("{request}: {error}"));
+        if response.status() == 200 {
+            return Ok(EventStream::new(response));
+        }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await;
+        let body = body.unwrap_or_else(|error| panic!("{request}: {error}"));
+        Err(Answer {
+            request,
+            status,
+            headers,
+            body,
+        })
     }
 
     /// Writes a key through the leader. As every client should, repeats what was refused for now,

@@ -6,6 +6,7 @@
 //!   and data directory.
 //! - [`Client`] sends one request and hands back the [`Answer`]; following a redirect is explicit,
 //!   so that tests see who answered what.
+//! - [`EventStream`] reads the answer of `/fsm/events` as it comes.
 //! - [`Connection`] speaks HTTP byte by byte, for what a well-behaved client never sends.
 //! - [`Workload`] writes in the background and knows of each write whether it was acknowledged;
 //!   [`History::verify`] holds the cluster to that.
@@ -19,6 +20,7 @@ mod binary;
 mod client;
 mod cluster;
 mod connection;
+mod event_stream;
 mod history;
 mod loopback;
 mod node;
@@ -32,6 +34,7 @@ pub use answer::Answer;
 pub use client::{Client, Unreachable, key_path};
 pub use cluster::Cluster;
 pub use connection::{Connection, Ended};
+pub use event_stream::{EventData, EventStream, SentEvent, StreamEnd};
 pub use history::{Fate, History, Write};
 pub use loopback::Loopback;
 pub use node::{NodeProcess, NodeSpec};

@@ -49,7 +49,9 @@ async fn die_at(step: &str, victim_leads: bool) {
             answer.map_err(|error| error.to_string())
         };
         let uploaded = post("/fsm/modules", kv_v2()).await?;
-        check([200, 201].contains(&uploaded.status), || uploaded.to_string())?;
+        check([200, 201].contains(&uploaded.status), || {
+            uploaded.to_string()
+        })?;
         let id = uploaded.json::<ModuleView>().module;
         let target = format!("/fsm/activate?module={id}&expect={}", {
             let active = fsm(&client).await.active;

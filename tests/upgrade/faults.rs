@@ -89,7 +89,11 @@ async fn an_old_module_that_cannot_be_asked_for_its_state_stays_until_it_is_gone
     let again = format!("/fsm/activate?module={}", active.module);
     for _ in 0..2 {
         let refused = client.post(&again, "").await.problem(422);
-        assert!(refused.detail.contains("from=snapshot"), "{}", refused.detail);
+        assert!(
+            refused.detail.contains("from=snapshot"),
+            "{}",
+            refused.detail
+        );
     }
     assert_eq!(fsm(&client).await.active.since, active.since);
     equal_digests(&mut cluster).await;

@@ -29,6 +29,12 @@ pub(crate) fn ledger() -> Bytes {
     MODULE.get_or_init(|| build("rkv-example-ledger")).clone()
 }
 
+/// `fsm-guest/examples/lock`: leases, which emit what becomes of them.
+pub(crate) fn lock() -> Bytes {
+    static MODULE: OnceLock<Bytes> = OnceLock::new();
+    MODULE.get_or_init(|| build("rkv-example-lock")).clone()
+}
+
 /// `fsm-guest/faulty`: fails as it is told.
 pub(crate) fn faulty() -> Bytes {
     static MODULE: OnceLock<Bytes> = OnceLock::new();

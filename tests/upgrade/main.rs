@@ -6,6 +6,7 @@ mod guest_build;
 mod activate;
 mod crash;
 mod divergence;
+mod events;
 mod faults;
 mod guests;
 mod refusals;

@@ -83,7 +83,10 @@ async fn the_previous_state_outlives_snapshots_and_restarts_until_it_is_dropped(
         .client(leader)
         .post("/fsm/rollback?state=previous", "")
         .await;
-    assert_eq!(switched.expect(200).json::<Value>()["dropped_commands"], 120);
+    assert_eq!(
+        switched.expect(200).json::<Value>()["dropped_commands"],
+        120
+    );
     for id in cluster.ids() {
         let client = cluster.client(id);
         assert_eq!(client.value("kept").await.expect("back"), "1", "node {id}");

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use rkv_fsm::{Context, Description, Failure, Outcome, StateMachine};
+use rkv_fsm::{Context, Description, Event, Failure, Outcome, StateMachine};
 
 use crate::saved::{Saved, Saving};
 
@@ -42,6 +42,7 @@ impl StateMachine for Faulty {
         let (name, argument) = text.split_once(' ').unwrap_or((&text, "0"));
         let number = argument.parse().unwrap_or(0);
         let mut response = Vec::new();
+        let mut events = Vec::new();
         match name {
             "add" => {
                 self.count += 1;
@@ -59,16 +60,14 @@ impl StateMachine for Faulty {
             },
             "keep" => self.kept.extend((0..number).map(|_| touched(MIB))),
             "answer" => response = vec![b'x'; number],
+            "emit" => events.extend((0..number).map(emitted)),
             "address" => response = format!("{:p}", black_box(Box::new(0_u64))).into_bytes(),
             "break-snapshot" => self.snapshot_broken = true,
             "break-restore" => self.restore_refused = true,
             "trap-restore" => self.restore_traps = true,
             _ => return Err(failure(UNKNOWN, "not a command")),
         }
-        Ok(Outcome {
-            response,
-            events: vec![],
-        })
+        Ok(Outcome { response, events })
     }
 
     fn query(&self, _: Context, request: Vec<u8>) -> Result<Vec<u8>, Failure> {
@@ -94,6 +93,13 @@ pub(crate) fn failure(code: u32, message: &str) -> Failure {
     Failure {
         code,
         message: message.to_owned(),
+    }
+}
+
+fn emitted(number: usize) -> Event {
+    Event {
+        topic: "emitted".to_owned(),
+        data: number.to_string().into_bytes(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `eat` | allocates until it is refused, and traps |
 //! | `keep N` | holds on to N MiB which are in no snapshot: a restored instance is smaller |
 //! | `answer N` | a response of N bytes |
+//! | `emit N` | emits N events of the topic `emitted`, whose data is their number from 0 in decimal |
 //! | `address` | the address of a fresh allocation: differs between nodes with unlike histories |
 //! | `break-snapshot` | from now on, reading a snapshot traps at its second chunk |
 //! | `break-restore` | from now on, snapshots are refused when they are restored |

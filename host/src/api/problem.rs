@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::raft::{MembershipError, ModuleCallError, ProposeError, ReadError};
+use crate::raft::{EventsGone, MembershipError, ModuleCallError, ProposeError, ReadError};
 use crate::types::NodeInfo;
 
 /// Seconds after which a request that was refused for now is worth repeating.
@@ -90,6 +90,13 @@ impl Problem {
         problem
     }
 
+    pub(crate) fn overloaded(detail: impl Into<String>, limit: usize) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        let mut problem = Self::new(status, "overloaded", "Too much in flight", detail);
+        problem.0.limit = Some(limit as u64);
+        problem.retryable()
+    }
+
     pub(crate) fn not_leader(leader: &NodeInfo, detail: String) -> Self {
         let mut problem = Self::new(
             StatusCode::TEMPORARY_REDIRECT,
@@ -152,12 +159,7 @@ impl From<ProposeError> for Problem {
             ProposeError::NoQuorum => {
                 not_applied(Self::unavailable("no_quorum", "No quorum", detail))
             }
-            ProposeError::Overloaded { limit } => {
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                let mut problem = Self::new(status, "overloaded", "Too much in flight", detail);
-                problem.0.limit = Some(limit as u64);
-                not_applied(problem.retryable())
-            }
+            ProposeError::Overloaded { limit } => not_applied(Self::overloaded(detail, limit)),
             ProposeError::Full { limit, .. } => {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 let mut problem = Self::new(status, "full", "The state machine is full", detail);
@@ -252,6 +254,13 @@ impl From<ModuleCallError> for Problem {
             ModuleCallError::Node(_) => Self::unavailable("stopped", "This node failed", detail),
             ModuleCallError::Propose(error) => error.into(),
         }
+    }
+}
+
+impl From<EventsGone> for Problem {
+    fn from(gone: EventsGone) -> Self {
+        let detail = gone.to_string();
+        Self::new(StatusCode::GONE, "events_gone", "Events are gone", detail)
     }
 }
 

@@ -32,21 +32,36 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     router: Router,
     stop: CancellationToken,
+    stop_streams: CancellationToken,
 }
 
 impl Server {
     /// The REST surface over `consensus`.
     pub fn new(consensus: Arc<Consensus>, limits: RequestLimits) -> Self {
-        let router = router(Arc::new(ApiState { consensus, limits }));
+        let stop = CancellationToken::new();
+        let stop_streams = stop.child_token();
+        let router = router(Arc::new(ApiState {
+            consensus,
+            listeners: Arc::new(Semaphore::new(limits.max_event_listeners)),
+            limits,
+            stop_streams: stop_streams.clone(),
+        }));
         Self {
             router,
-            stop: CancellationToken::new(),
+            stop,
+            stop_streams,
         }
     }
 
     /// Ends [`Server::serve`] when cancelled.
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// Ends the answers that would go on for ever, and refuses new ones, when cancelled. Happens by
+    /// itself when the server stops: they would outlast the drain.
+    pub fn stop_streams(&self) -> CancellationToken {
+        self.stop_streams.clone()
     }
 
     /// Accepts and serves until stopped; then finishes the requests under way, within `drain`.

@@ -6,11 +6,13 @@ use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::redirect::{Failed, locate};
 use super::request::query_text;
-use super::{activation, fsm, keys, modules, nodes, status};
+use super::{activation, events, fsm, keys, modules, nodes, status};
 use crate::config::RequestLimits;
 use crate::raft::{Consensus, ProposeError, ReadError};
 
@@ -19,6 +21,10 @@ use crate::raft::{Consensus, ProposeError, ReadError};
 pub(crate) struct ApiState {
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) limits: RequestLimits,
+    /// A permit for each client that may listen to events.
+    pub(super) listeners: Arc<Semaphore>,
+    /// Ends the answers that would never end by themselves.
+    pub(super) stop_streams: CancellationToken,
 }
 
 impl ApiState {
@@ -71,6 +77,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .merge(keys::routes())
         .merge(nodes::routes())
         .merge(fsm::routes())
+        .merge(events::routes())
         .merge(modules::routes())
         .merge(activation::routes())
         .merge(status::routes())

@@ -5,6 +5,7 @@ use openraft::EntryPayload;
 use sha2::{Digest, Sha256};
 
 use super::error::FsmError;
+use super::events::EmittedEvent;
 use super::machine::{Machine, StepError};
 use crate::failpoint;
 use crate::types::{ClusterId, Entry, LogIndex, Proposal, Reply, TrapKind};
@@ -16,23 +17,25 @@ pub(super) struct Command {
     pub(super) bytes: Bytes,
 }
 
+/// What came of one command, and what it emitted.
+type Outcome = (Context, Reply, Vec<Event>);
+
 impl Machine {
     pub(super) fn step_commands(&mut self, run: &[Entry]) -> Result<Vec<Reply>, StepError> {
-        let outcomes = if self.instance.is_some() {
-            self.run_commands(run)?
-        } else {
-            vec![(Reply::NoModule, Vec::new()); run.len()]
-        };
+        let outcomes = self.run_commands(run)?;
         self.host.commands += run.len() as u64;
         let mut replies = Vec::with_capacity(run.len());
-        for (entry, (reply, events)) in run.iter().zip(outcomes) {
-            self.host.fold(entry.log_id.index, &reply, &events);
+        let mut emitted = Vec::new();
+        for (context, reply, events) in outcomes {
+            self.host.fold(context.index, &reply, &events);
+            emitted.extend(EmittedEvent::of(&context, events));
             replies.push(reply);
         }
+        self.events.push(emitted);
         Ok(replies)
     }
 
-    fn run_commands(&mut self, run: &[Entry]) -> Result<Vec<(Reply, Vec<Event>)>, StepError> {
+    fn run_commands(&mut self, run: &[Entry]) -> Result<Vec<Outcome>, StepError> {
         let mut clock_ms = self.host.clock_ms;
         let mut commands = Vec::with_capacity(run.len());
         for entry in run {
@@ -40,6 +43,10 @@ impl Machine {
         }
         self.host.clock_ms = clock_ms;
         let since = self.active_since();
+        let Some(instance) = &mut self.instance else {
+            let nothing = |command: &Command| (command.context, Reply::NoModule, Vec::new());
+            return Ok(commands.iter().map(nothing).collect());
+        };
         let trap_of = |command: &Command| self.parts.traps.get(since, command.context.index);
         let traps: Vec<Option<TrapKind>> = commands.iter().map(trap_of).collect();
         let live = commands.iter().zip(&traps);
@@ -50,30 +57,26 @@ impl Machine {
                 command: &command.bytes,
             })
             .collect();
-        let outcomes = match &mut self.instance {
-            Some(instance) if !runs.is_empty() => {
-                let outcomes = instance.apply(&runs).map_err(StepError::Fault)?;
-                if instance.memory_refused() {
-                    // The module coped, but another node's may not have had to.
-                    return Err(StepError::Fault(Fault::Memory));
-                }
-                outcomes
+        let mut outcomes = Vec::new().into_iter();
+        if !runs.is_empty() {
+            outcomes = instance.apply(&runs).map_err(StepError::Fault)?.into_iter();
+            if instance.memory_refused() {
+                // The module coped, but another node's may not have had to.
+                return Err(StepError::Fault(Fault::Memory));
             }
-            _ => Vec::new(),
-        };
-        let mut outcomes = outcomes.into_iter();
-        let outcome = |trap: &Option<TrapKind>| match trap {
-            Some(kind) => Some((Reply::Trapped(*kind), Vec::new())),
-            None => outcomes.next().map(|outcome| match outcome {
-                Ok(outcome) => (
-                    Reply::Response(Bytes::from(outcome.response)),
-                    outcome.events,
-                ),
-                Err(failure) => (Reply::Refused(failure), Vec::new()),
-            }),
+        }
+        let outcome = |(command, trap): (&Command, &Option<TrapKind>)| {
+            let (reply, events) = match trap {
+                Some(kind) => (Reply::Trapped(*kind), Vec::new()),
+                None => match outcomes.next()? {
+                    Ok(outcome) => (Reply::Response(outcome.response.into()), outcome.events),
+                    Err(failure) => (Reply::Refused(failure), Vec::new()),
+                },
+            };
+            Some((command.context, reply, events))
         };
         // The instance answers one outcome per entry, or faults.
-        Ok(traps.iter().map_while(outcome).collect())
+        Ok(commands.iter().zip(&traps).map_while(outcome).collect())
     }
 
     /// The command of an entry, if it is one, and the clock as of then.

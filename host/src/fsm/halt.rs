@@ -79,6 +79,8 @@ impl Machine {
                 Ok(reply @ Reply::Activated { .. }) => {
                     tracing::info!(index, "the state machine goes on");
                     self.halted = None;
+                    // What was emitted meanwhile is not known here.
+                    self.events.jump(index);
                     return Ok(reply);
                 }
                 Ok(reply) => return Ok(reply),

@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::checkpoint::Doubt;
 use super::error::FsmError;
+use super::events::Events;
 use super::host_state::{ActiveModule, Previous};
 use super::registry::Registry;
 use super::shared::{FsmStatus, Quarantine, Shared};
@@ -54,6 +55,7 @@ pub struct FsmHandle {
     shared: Shared,
     registry: Registry,
     snapshots: SnapshotStore,
+    events: Events,
     waiting_queries: Arc<AtomicUsize>,
 }
 
@@ -63,12 +65,14 @@ impl FsmHandle {
         shared: Shared,
         registry: Registry,
         snapshots: SnapshotStore,
+        events: Events,
     ) -> Self {
         Self {
             jobs,
             shared,
             registry,
             snapshots,
+            events,
             waiting_queries: Arc::default(),
         }
     }
@@ -132,6 +136,11 @@ impl FsmHandle {
     /// The modules on this node.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What commands have emitted.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Modules whose bytes every node has, with their sizes.

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::checkpoint::{Claim, FrozenState};
 use super::error::FsmError;
+use super::events::Events;
 use super::halt::Halt;
 use super::host_state::HostState;
 use super::registry::Registry;
@@ -40,6 +41,7 @@ pub(super) struct Machine {
     pub(super) parts: MachineParts,
     pub(super) host: HostState,
     pub(super) instance: Option<Instance>,
+    pub(super) events: Events,
     /// Why there is no state, if so.
     pub(super) halted: Option<Halt>,
     /// Raised whenever the instance is replaced: open snapshot cursors belong to an older one.
@@ -54,11 +56,12 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(parts: MachineParts) -> Self {
+    pub(super) fn new(parts: MachineParts, events: Events) -> Self {
         Self {
             parts,
             host: HostState::default(),
             instance: None,
+            events,
             halted: None,
             generation: 0,
             frozen: None,
@@ -185,6 +188,9 @@ impl Machine {
             commands => self.step_commands(commands)?,
         };
         self.passed(run);
+        if let Some(last) = run.last() {
+            self.events.advance(last.log_id.index);
+        }
         Ok(replies)
     }
 

@@ -9,6 +9,7 @@ mod commands;
 mod digest;
 mod dry_run;
 mod error;
+mod events;
 mod halt;
 mod handle;
 mod handover;
@@ -28,6 +29,9 @@ mod worker;
 pub use checkpoint::{Doubt, Subject};
 pub use dry_run::DryRun;
 pub use error::FsmError;
+pub use events::{
+    EmittedEvent, EventId, EventNews, EventReader, Events, EventsGone, InvalidEventId,
+};
 pub use handle::{FsmHandle, QueryError};
 pub use host_state::{ActiveModule, HostState, Previous};
 pub use machine::MachineParts;

@@ -84,6 +84,9 @@ impl Machine {
         let restored = self.restore(file)?;
         self.halted = None;
         self.take(restored);
+        if let Some(applied) = self.host.applied {
+            self.events.jump(applied.index);
+        }
         for module in self.host.modules.keys() {
             self.parts.registry.prepare(*module);
         }

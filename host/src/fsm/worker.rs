@@ -13,6 +13,7 @@ use openraft::storage::ApplyResponder;
 use tokio::sync::oneshot;
 
 use super::error::FsmError;
+use super::events::Events;
 use super::handle::{FsmHandle, QueryError};
 use super::host_state::HostState;
 use super::machine::{Machine, MachineParts};
@@ -103,9 +104,10 @@ pub(super) enum SnapshotRead {
 pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)> {
     let (jobs, queue) = channel();
     let shared = Shared::default();
+    let events = Events::new();
     let (registry, snapshots) = (parts.registry.clone(), parts.snapshots.clone());
     let worker = Worker {
-        machine: Machine::new(parts),
+        machine: Machine::new(parts, events.clone()),
         cursors: HashMap::new(),
         next_ticket: 0,
         shared: shared.clone(),
@@ -114,7 +116,10 @@ pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)
         .name("rkv-fsm".to_owned())
         .stack_size(THREAD_STACK_BYTES)
         .spawn(move || worker.run(&queue))?;
-    Ok((FsmHandle::new(jobs, shared, registry, snapshots), thread))
+    Ok((
+        FsmHandle::new(jobs, shared, registry, snapshots, events),
+        thread,
+    ))
 }
 
 struct Worker {

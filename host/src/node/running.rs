@@ -55,6 +55,12 @@ impl Node {
         serve_raft(raft_listener, &consensus, &tasks);
         let server = Server::new(Arc::clone(&consensus), config.limits.clone());
         let stop_http = server.stop();
+        let (stop_streams, stopping) = (server.stop_streams(), Arc::clone(&consensus));
+        tasks.spawn("event-streams", async move {
+            // Nothing is applied any more, so there is nothing to wait for.
+            stopping.wait_stopped().await;
+            stop_streams.cancel();
+        });
         #[allow(
             clippy::disallowed_methods,
             reason = "it drains when the tasks still run"

@@ -16,7 +16,7 @@ use super::propose_error::ProposeError;
 use super::read_index::{ReadBarrier, ReadError, RoundError};
 use crate::clock;
 use crate::config::RequestLimits;
-use crate::fsm::{FsmHandle, QueryError, StateMachine};
+use crate::fsm::{Events, FsmHandle, QueryError, StateMachine};
 use crate::storage::{LogStore, Origin, SnapshotStore};
 use crate::tasks::Tasks;
 use crate::types::{InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TypeConfig};
@@ -253,6 +253,11 @@ impl Consensus {
         self.parts.fsm.speaks(protocol)
     }
 
+    /// What commands have emitted, as far as this node has applied them.
+    pub fn events(&self) -> &Events {
+        self.parts.fsm.events()
+    }
+
     /// Where work runs that must outlive the request that began it.
     pub fn tasks(&self) -> &Tasks {
         &self.parts.tasks
@@ -295,6 +300,16 @@ impl Consensus {
     pub fn quarantine(&self) -> Option<String> {
         let quarantine = self.parts.fsm.quarantine();
         quarantine.map(|quarantine| quarantine.reason)
+    }
+
+    /// Waits until an error stops this node, or it is shut down.
+    pub async fn wait_stopped(&self) {
+        let mut metrics = self.parts.raft.metrics();
+        while metrics.borrow_watched().running_state.is_ok() {
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The data directory that the membership knows for a node.

@@ -25,4 +25,7 @@ pub use propose_error::ProposeError;
 pub use read_index::ReadError;
 pub use status::{ClusterStatus, NodeStatus, Role, ServerStatus};
 
-pub use crate::fsm::{ActiveModule, DryRun, Previous};
+pub use crate::fsm::{
+    ActiveModule, DryRun, EmittedEvent, EventId, EventNews, EventReader, Events, EventsGone,
+    Previous,
+};
