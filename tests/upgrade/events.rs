@@ -1,6 +1,6 @@
 //! Events that commands emit: who listens gets each of them once, in order, on whatever node.
 
-use rkv_tests::wait::{GENEROUS, until};
+use rkv_tests::wait::{GENEROUS, check, until};
 use rkv_tests::{Client, Cluster, EventStream, SentEvent, StreamEnd};
 
 use crate::guests::{faulty, lock, upload};
@@ -264,13 +264,19 @@ async fn a_node_knows_no_events_before_the_snapshot_that_it_started_from() {
 }
 
 #[tokio::test]
-async fn a_node_that_can_apply_no_more_ends_its_streams() {
-    let (cluster, leader) = start(1, &[], faulty()).await;
+async fn a_node_that_can_write_no_more_ends_its_streams() {
+    let (mut cluster, leader) = start(1, &[], faulty()).await;
+    cluster.node_mut(leader).kill9();
+    let fails_later = "log-write-fails=20*off->return".to_owned();
+    cluster.node_mut(leader).spec_mut().failpoints = Some(fails_later);
+    cluster.restart(leader).await;
     let client = cluster.client(leader);
     let stream = listen(&client, "", None).await;
-    // It asks for more memory than the module may have, also after a rebuild.
-    let answer = client.post("/fsm/apply", "eat").await;
-    assert!(answer.status >= 500, "{answer}");
+    until("a write fails", GENEROUS, async || {
+        let answer = client.post("/fsm/apply", "add").await;
+        check(answer.status >= 500, || answer.to_string())
+    })
+    .await;
     assert_eq!(stream.end().await, StreamEnd::Complete);
     let again = client.listen("/fsm/events", None).await;
     again.expect_err("nothing will come").problem(503);

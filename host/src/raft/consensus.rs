@@ -14,6 +14,7 @@ use super::local::Local;
 use super::network::Network;
 use super::propose_error::ProposeError;
 use super::read_index::{ReadBarrier, ReadError, RoundError};
+use super::repair::Repairs;
 use crate::clock;
 use crate::config::RequestLimits;
 use crate::fsm::{Events, FsmHandle, QueryError, StateMachine};
@@ -57,6 +58,7 @@ pub struct Consensus {
     /// When a leader last sent something here. openraft remembers a leader until it hears of the
     /// next, and clients should not be sent to one that is gone.
     heard_leader: Mutex<Instant>,
+    pub(super) repairs: Repairs,
     /// Held through a membership change: openraft takes one at a time.
     pub(super) membership_changes: tokio::sync::Mutex<()>,
     /// Held through an upload: its pieces follow each other.
@@ -78,6 +80,7 @@ impl Consensus {
             barrier,
             in_flight,
             heard_leader: Mutex::new(Instant::now()),
+            repairs: Repairs::default(),
             membership_changes: tokio::sync::Mutex::default(),
             module_changes: tokio::sync::Mutex::default(),
         }

@@ -4,6 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
 use super::consensus::Consensus;
 use super::network::{ControlRequest, ControlResponse};
 use super::status::Role;
@@ -17,8 +20,14 @@ const DONATE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a snapshot may take to arrive and to be restored before another peer is asked.
 const REPAIR_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Between two looks whether a snapshot has arrived.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// The repairs of this node so far.
+#[derive(Debug, Default)]
+pub(super) struct Repairs {
+    /// Counts those that came to an end, good or bad.
+    ended: watch::Sender<u64>,
+    /// The newest snapshot that did not help: an older one will not either.
+    useless: Mutex<Option<LogIndex>>,
+}
 
 /// Why a peer sends no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +61,16 @@ impl Consensus {
             return;
         }
         for donor in donors {
+            let mut ended = self.repairs.ended.subscribe();
             match self.ask_for_snapshot(donor).await {
-                Ok(()) if self.wait_fit().await => {
-                    tracing::info!(donor, "this node's state was replaced and is good again");
-                    return;
+                Ok(()) => {
+                    // If nothing arrives in time, the next round asks again.
+                    let _ = tokio::time::timeout(REPAIR_DEADLINE, ended.changed()).await;
+                    if self.parts.fsm.quarantine().is_none() {
+                        tracing::info!(donor, "this node's state was replaced and is good again");
+                        return;
+                    }
                 }
-                Ok(()) => tracing::warn!(donor, "the donated snapshot did not help"),
                 Err(reason) => tracing::info!(donor, %reason, "no snapshot was donated"),
             }
         }
@@ -80,9 +93,13 @@ impl Consensus {
         let metrics = self.metrics();
         let node = metrics.membership_config.membership().get_node(&donor);
         let node = node.ok_or_else(|| "it is no member any more".to_owned())?;
+        let useless = *self.repairs.useless.lock();
         let request = ControlRequest::Donate {
             to: self.parts.local.id,
-            least: metrics.purged.map(|id| id.index),
+            least: metrics
+                .purged
+                .map(|id| id.index)
+                .max(useless.map(|index| index + 1)),
         };
         let control = self.parts.network.control(donor, node);
         match control.call(request, DONATE_DEADLINE).await {
@@ -90,15 +107,6 @@ impl Consensus {
             Ok(_) => Err("it answered another question".to_owned()),
             Err(error) => Err(error.to_string()),
         }
-    }
-
-    async fn wait_fit(&self) -> bool {
-        let fit = async {
-            while self.parts.fsm.quarantine().is_some() {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        };
-        tokio::time::timeout(REPAIR_DEADLINE, fit).await.is_ok()
     }
 
     /// Starts to send this node's newest snapshot to a member that asked for it.
@@ -137,6 +145,16 @@ impl Consensus {
 
     /// Takes a snapshot that this node asked for.
     pub(crate) async fn repair(&self, file: SnapshotFile) -> Result<(), FsmError> {
+        let covered = file.meta().last_log_id.map(|id| id.index);
+        let repaired = self.try_repair(file).await;
+        if repaired.is_err() {
+            *self.repairs.useless.lock() = covered;
+        }
+        self.repairs.ended.send_modify(|ended| *ended += 1);
+        repaired
+    }
+
+    async fn try_repair(&self, file: SnapshotFile) -> Result<(), FsmError> {
         if let Some(covered) = file.meta().last_log_id {
             // What the log has not brought yet cannot be taken from a snapshot behind its back.
             let caught_up = self.parts.fsm.wait_applied(covered.index);

@@ -163,6 +163,9 @@ impl Worker {
             }
         }
         failpoint::crash_at("log-before-commit");
+        if failpoint::is_armed("log-write-fails") {
+            return Err(StorageError::Refused("a test wants it to fail".into()));
+        }
         // The fsync. A vote or an entry that is acknowledged before it could be lost with the
         // power, and this node would vote twice in a term, or deny an entry that a quorum counted.
         transaction
