@@ -1,9 +1,10 @@
 //! A node that computes something else is found, turned away from its clients, and healed.
 
+use reqwest::Method;
 use rkv_tests::Cluster;
 use rkv_tests::wait::{GENEROUS, check, until};
 
-use crate::guests::equal_digests;
+use crate::guests::{equal_digests, kv_v2, upload};
 
 /// Checkpoints soon, and few snapshots: what heals is the repair.
 const FLAGS: [&str; 4] = [
@@ -73,4 +74,43 @@ async fn a_leader_that_differs_hands_over_and_is_healed() {
         let _ = cluster.client(leader).post(&path, "").await;
     }
     healed(&mut cluster, odd).await;
+}
+
+#[tokio::test]
+async fn a_node_with_another_engine_applies_nothing_and_says_why() {
+    let mut cluster = Cluster::start_with(3, &FLAGS).await;
+    let module = upload(&mut cluster, kv_v2()).await.module;
+    let odd = cluster.follower().await;
+    cluster.node_mut(odd).kill9();
+    cluster.node_mut(odd).spec_mut().failpoints = Some("other-engine=return".to_owned());
+    cluster.node_mut(odd).start();
+    until("the node says why", GENEROUS, async || {
+        let answer = cluster
+            .client(odd)
+            .try_send(Method::GET, "/health", "")
+            .await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        check(answer.status == 503, || answer.to_string())?;
+        let detail = answer.problem(503).detail;
+        check(detail.contains("another engine"), || detail)
+    })
+    .await;
+    // It counts for the quorum, but the cluster waits for it with a switch.
+    let third = cluster.ids().into_iter().find(|id| *id != odd);
+    let client = cluster.client(third.expect("another node"));
+    for n in 0..250 {
+        let path = format!("/keys/key-{n}?val={n}");
+        let answer = client.try_follow(Method::POST, &path, "").await;
+        answer.expect("an answer").expect(200);
+    }
+    let target = format!("/fsm/activate?module={module}");
+    let refused = client.try_follow(Method::POST, &target, "").await;
+    let detail = refused.expect("an answer").problem(409).detail;
+    assert!(detail.contains(&odd.to_string()), "{detail}");
+
+    cluster.node_mut(odd).kill9();
+    cluster.node_mut(odd).spec_mut().failpoints = None;
+    cluster.restart(odd).await;
+    equal_digests(&mut cluster).await;
+    cluster.agree().await;
 }
