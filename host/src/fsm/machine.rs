@@ -50,8 +50,6 @@ pub(super) struct Machine {
     pub(super) frozen: Option<FrozenState>,
     /// What a leader computed, where this node has to look whether it did too.
     pub(super) claims: Vec<Claim>,
-    /// Entries run for the second time: nobody waits for what comes of them.
-    pub(super) replaying: bool,
     pub(super) cluster: Option<ClusterId>,
 }
 
@@ -66,7 +64,6 @@ impl Machine {
             generation: 0,
             frozen: None,
             claims: Vec::new(),
-            replaying: false,
             cluster: None,
         }
     }

@@ -20,13 +20,6 @@ impl Machine {
             return Ok(());
         };
         tracing::info!(index = target.index, "rebuilding the state machine");
-        let replaying = std::mem::replace(&mut self.replaying, true);
-        let rebuilt = self.rebuild_up_to(target);
-        self.replaying = replaying;
-        rebuilt
-    }
-
-    fn rebuild_up_to(&mut self, target: LogId) -> Result<(), FsmError> {
         let mut batch = REPLAY_BATCH;
         loop {
             match self.try_rebuild(target, batch)? {
@@ -101,7 +94,7 @@ impl Machine {
                 "the peer's snapshot is ahead of this node's log".to_owned(),
             ));
         }
-        self.parts.snapshots.replace_by(file)?;
+        self.parts.snapshots.replace_by(&file)?;
         self.parts.snapshots.drop_previous()?;
         self.claims.clear();
         self.rebuild()?;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::checkpoint::{Claim, Doubt, Subject};
 use super::host_state::{ActiveModule, Previous};
 use super::machine::Machine;
-use crate::types::{LogIndex, Mark, ModuleId, NodeId, Reply, StateDigest};
+use crate::types::{LogIndex, Mark, ModuleId, NodeId, Reply};
 
 /// Snapshots whose state's digest is remembered.
 const MAX_STATE_MARKS: usize = 4;
@@ -83,7 +83,7 @@ struct SharedState {
     halted: RwLock<Option<Quarantine>>,
     /// The state is not what a majority has.
     diverged: RwLock<Option<Quarantine>>,
-    digest: RwLock<StateDigest>,
+    digest: RwLock<Option<Mark>>,
     mark: RwLock<Option<Mark>>,
     state_marks: RwLock<Vec<Mark>>,
     state_since: AtomicU64,
@@ -137,7 +137,10 @@ impl Shared {
         if *shared.halted.read() != halted {
             *shared.halted.write() = halted;
         }
-        *shared.digest.write() = host.digest;
+        *shared.digest.write() = host.applied.map(|id| Mark {
+            index: id.index,
+            digest: host.digest,
+        });
         *shared.mark.write() = host.marks.last().copied();
         if let Some(frozen) = &machine.frozen {
             let due = frozen.host.applied.map(|id| id.index);
@@ -285,8 +288,6 @@ impl Shared {
         let active = shared.active.read();
         let described = active.as_ref().map(|active| &active.description);
         let limits = active.as_ref().map(|active| &active.limits);
-        let applied = *shared.applied.borrow();
-        let digest = *shared.digest.read();
         FsmStatus {
             module: active.as_ref().map(|active| active.module),
             name: described.map(|described| described.name.clone()),
@@ -298,7 +299,7 @@ impl Shared {
             batches: shared.batches.load(Ordering::Relaxed),
             traps: shared.traps.load(Ordering::Relaxed),
             queries: shared.queries.load(Ordering::Relaxed),
-            digest: applied.map(|index| Mark { index, digest }),
+            digest: *shared.digest.read(),
             state_digest: self.newest_state_mark(),
             quarantine: self.quarantine().map(|quarantine| quarantine.reason),
             repairs: shared.repairs.load(Ordering::Relaxed),

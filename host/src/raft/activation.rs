@@ -57,6 +57,14 @@ impl Consensus {
         if !fsm.modules().contains_key(&module) {
             return Err(ModuleCallError::Unknown(module));
         }
+        let needs_state = matches!(request.start, StartWith::State | StartWith::Previous);
+        if needs_state && let Some(quarantine) = fsm.quarantine() {
+            return Err(ModuleCallError::Conflict(format!(
+                "the leader's state is not to be used ({}): activate with from=snapshot, or with \
+                 state=reset",
+                quarantine.reason
+            )));
+        }
         let fingerprint = fsm.registry().fingerprint();
         let voters = self.voters_ready_for(module, fingerprint).await?;
         let state = match request.start {

@@ -130,13 +130,7 @@ impl SnapshotStore {
         if !is_received(&snapshot) {
             return Ok(snapshot);
         }
-        let received = snapshot.path();
-        let stem = stem(snapshot.meta().last_log_id);
-        let dest = self.folder.path(&stem, SNAPSHOT_EXTENSION);
-        let file = File::open(received).map_err(StorageError::io("open", received))?;
-        publish(&*self.folder.files, &file, received, &dest)?;
-        let kept = SnapshotFile::open(&dest)?;
-        kept.mark_verified();
+        let kept = self.folder.place(&snapshot)?;
         self.folder.adopt(kept.clone());
         Ok(kept)
     }
@@ -145,16 +139,13 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn replace_by(&self, snapshot: SnapshotFile) -> Result<SnapshotFile, StorageError> {
-        let kept = self.keep(snapshot)?;
-        let mut others = self.folder.kept.lock();
-        let (stay, go): (Vec<_>, Vec<_>) = std::mem::take(&mut *others)
-            .into_iter()
-            .partition(|other| other.id() == kept.id());
-        *others = stay;
-        drop(others);
-        go.iter().try_for_each(|other| remove(other.path()))?;
-        Ok(kept)
+    pub fn replace_by(&self, snapshot: &SnapshotFile) -> Result<SnapshotFile, StorageError> {
+        // In this order: at no time is there none.
+        let placed = self.folder.place(snapshot)?;
+        let others = std::mem::replace(&mut *self.folder.kept.lock(), vec![placed.clone()]);
+        let others = others.iter().filter(|other| other.path() != placed.path());
+        others.map(SnapshotFile::path).try_for_each(remove)?;
+        Ok(placed)
     }
 
     /// The last entries that the kept snapshots cover, oldest first.
@@ -218,6 +209,18 @@ impl Folder {
 
     pub(super) fn next_write(&self) -> u64 {
         self.writes.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Gives a received snapshot the name of one that is kept, durably.
+    fn place(&self, snapshot: &SnapshotFile) -> Result<SnapshotFile, StorageError> {
+        let received = snapshot.path();
+        let stem = stem(snapshot.meta().last_log_id);
+        let dest = self.path(&stem, SNAPSHOT_EXTENSION);
+        let file = File::open(received).map_err(StorageError::io("open", received))?;
+        publish(&*self.files, &file, received, &dest)?;
+        let placed = SnapshotFile::open(&dest)?;
+        placed.mark_verified();
+        Ok(placed)
     }
 
     /// Adds a published snapshot, which replaced one with the same last log id if there was any.

@@ -360,3 +360,49 @@ fn a_later_transfer_takes_over() {
     receiver.store.keep(second.finish().unwrap()).unwrap();
     assert_eq!(newest_index(&receiver.store), Some(2));
 }
+
+/// The snapshot of another store, received by this one.
+fn receive(fixture: &Fixture, snapshot: &SnapshotFile) -> SnapshotFile {
+    let mut incoming = fixture.store.incoming(snapshot.id()).unwrap();
+    send(snapshot, &mut incoming, 100, u64::MAX);
+    incoming.finish().unwrap()
+}
+
+#[test]
+fn a_snapshot_that_replaces_all_others_may_be_older_or_as_old_as_they_are() {
+    for index in [3, 7, 8, 20] {
+        let (mut fixture, donor) = (Fixture::new(), Fixture::new());
+        write(&fixture.store, 7, &[b"bad"]);
+        write(&fixture.store, 8, &[b"bad"]);
+        let good = write(&donor.store, index, &[b"good"]);
+        let received = receive(&fixture, &good);
+        fixture.store.replace_by(&received).unwrap();
+        for _ in 0..2 {
+            let newest = fixture.store.newest_good().unwrap().unwrap();
+            assert_eq!(newest.id(), good.id(), "{index}");
+            assert_eq!(fixture.store.indexes(), [index]);
+            assert_eq!(fixture.names("snap").len(), 1);
+            fixture.reopen();
+        }
+    }
+}
+
+#[test]
+fn the_state_before_an_activation_is_kept_beside_the_snapshots() {
+    let mut fixture = Fixture::new();
+    for until in [5, 9] {
+        let mut writer = fixture.store.begin_previous(until).unwrap();
+        writer.write_chunk(&until.to_le_bytes()).unwrap();
+        assert_eq!(writer.finish().unwrap().content_bytes(), 8);
+        fixture.reopen();
+    }
+    assert!(fixture.store.previous(5).unwrap().is_none(), "replaced");
+    let kept = fixture.store.previous(9).unwrap().unwrap();
+    assert_eq!(content(&kept), 9_u64.to_le_bytes());
+    assert!(fixture.store.newest_good().unwrap().is_none());
+
+    fs::write(kept.path(), "rotten").unwrap();
+    assert!(fixture.store.previous(9).unwrap().is_none());
+    fixture.store.drop_previous().unwrap();
+    assert!(fixture.names("previous").is_empty());
+}
