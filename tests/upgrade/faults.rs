@@ -171,3 +171,56 @@ async fn a_node_that_cannot_restore_its_state_follows_and_takes_the_next_one() {
         assert_eq!(answer.expect(200).text(), "40", "node {id}");
     }
 }
+
+/// Whoever runs a module that cannot restore what it saved finds out at the next restart, on every
+/// node. The cluster elects, says what is wrong, and lets the operator mend it.
+#[tokio::test]
+async fn a_cluster_that_lost_its_state_everywhere_can_be_given_another_module() {
+    let (mut cluster, leader) = start(&["--snapshot-entries", "30", "--keep-entries", "5"]).await;
+    let client = cluster.client(leader);
+    let active = fsm(&client).await.active;
+    client.post("/fsm/apply", "trap-restore").await.expect(200);
+    for _ in 0..80 {
+        client.post("/fsm/apply", "add").await.expect(200);
+    }
+    for id in cluster.ids() {
+        until("a snapshot has the broken state", GENEROUS, async || {
+            let stats = cluster.client(id).stats().await;
+            check(stats.snapshot_index > Some(60), || format!("{stats:?}"))
+        })
+        .await;
+    }
+    for id in cluster.ids() {
+        cluster.node_mut(id).kill9();
+    }
+    for id in cluster.ids() {
+        cluster.node_mut(id).start();
+    }
+    let client = cluster.client(leader);
+    let post = async |path: String| {
+        let answer = client.try_follow(reqwest::Method::POST, &path, "").await;
+        answer.map_err(|error| error.to_string())
+    };
+    let target = format!("/fsm/activate?module={}", active.module);
+    until("the leader says what it lacks", GENEROUS, async || {
+        let answer = post(target.clone()).await?;
+        check(answer.status == 409, || answer.to_string())?;
+        let detail = answer.problem(409).detail;
+        check(detail.contains("state=reset"), || detail)
+    })
+    .await;
+    let applied = post("/fsm/apply".to_owned()).await.expect("an answer");
+    assert_eq!(applied.problem(503).code, "quarantined");
+
+    until("the module starts over", GENEROUS, async || {
+        let answer = post(format!("{target}&state=reset")).await?;
+        check(answer.status == 200, || answer.to_string())
+    })
+    .await;
+    let leader = cluster.leader().await;
+    for n in 1..=50 {
+        let answer = cluster.client(leader).post("/fsm/apply", "add").await;
+        assert_eq!(answer.expect(200).text(), n.to_string());
+    }
+    equal_digests(&mut cluster).await;
+}
