@@ -78,11 +78,9 @@ fn a_changed_record_is_noticed_with_and_without_a_new_version() {
 #[test]
 fn a_new_import_in_a_point_release_is_fine() {
     let published = present();
-    let grown = published
-        .replace("rkv:fsm@0.1.0", "rkv:fsm@0.1.1")
-        .replace(
-            "write: func(level: u32, message: string);",
-            "write: func(level: u32, message: string);\n  flush: func();",
-        );
+    let grown = published.replace("rkv:fsm@0.1.0", "rkv:fsm@0.1.1").replace(
+        "write: func(level: u32, message: string);",
+        "write: func(level: u32, message: string);\n  flush: func();",
+    );
     check(&published, &grown).expect("older components do not call it");
 }

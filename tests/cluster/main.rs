@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod data_dirs;
 mod full_disk;
+mod interrupted;
 mod join;
 mod quorum;
 mod removal;

@@ -10,7 +10,7 @@ use reqwest::{Method, redirect};
 use crate::answer::Answer;
 use crate::event_stream::EventStream;
 use crate::views::{ClusterStats, Server, Stats};
-use crate::wait::{self, GENEROUS};
+use crate::wait::{self, GENEROUS, check};
 
 /// How long one request may take. Above every time-out of the server, which must answer first.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -206,24 +206,37 @@ impl Client {
         self.write(Method::DELETE, key, Bytes::new()).await;
     }
 
+    /// `POST` through the leader, like [`Self::put`], until there is an answer that is final.
+    ///
+    /// # Panics
+    ///
+    /// When there is none in the end.
+    pub async fn act(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+        self.settle(Method::POST, path, body.into()).await
+    }
+
     async fn write(&self, method: Method, key: &str, body: Bytes) {
-        let path = key_path(key);
-        wait::until("the write is acknowledged", GENEROUS, async || {
-            let answer = self.follow(method.clone(), &path, body.clone()).await;
+        let answer = self.settle(method, &key_path(key), body).await;
+        answer.expect(200);
+    }
+
+    async fn settle(&self, method: Method, path: &str, body: Bytes) -> Answer {
+        wait::until("the request has a final answer", GENEROUS, async || {
+            let answer = self.follow(method.clone(), path, body.clone()).await;
             match answer.status {
-                200 => Ok(()),
+                200..300 => Ok(answer),
                 // Nodes that do not agree on a leader yet.
                 307 => Err(answer.to_string()),
                 status => {
                     let problem = answer.problem(status);
-                    let refused_for_now =
-                        problem.retryable && problem.outcome.as_deref() == Some("not_applied");
-                    assert!(refused_for_now, "{answer}");
-                    Err(answer.to_string())
+                    let is_unknown = problem.outcome.as_deref() == Some("unknown");
+                    let refused_for_now = problem.retryable && !is_unknown;
+                    check(!refused_for_now, || answer.to_string())?;
+                    Ok(answer)
                 }
             }
         })
-        .await;
+        .await
     }
 
     /// Reads a key linearizably.

@@ -14,7 +14,7 @@ async fn a_new_version_takes_over_the_state_and_the_old_one_takes_it_back() {
 
     let module = upload(&mut cluster, kv_v2()).await.module;
     let target = format!("/fsm/activate?module={module}&expect={bundled}");
-    cluster.client(leader).post(&target, "").await.expect(200);
+    cluster.client(leader).act(&target, "").await.expect(200);
     cluster.client(leader).put("between", "2").await;
     for id in cluster.ids() {
         let client = cluster.client(id);
@@ -27,7 +27,7 @@ async fn a_new_version_takes_over_the_state_and_the_old_one_takes_it_back() {
 
     cluster
         .client(leader)
-        .post("/fsm/rollback", "")
+        .act("/fsm/rollback", "")
         .await
         .expect(200);
     let mut since = Vec::new();
@@ -92,11 +92,11 @@ async fn writes_go_on_through_ten_switches_and_none_is_lost() {
     for _ in 0..5 {
         workload.progress(50).await;
         let target = format!("/fsm/activate?module={module}");
-        cluster.client(leader).post(&target, "").await.expect(200);
+        cluster.client(leader).act(&target, "").await.expect(200);
         workload.progress(50).await;
         cluster
             .client(leader)
-            .post("/fsm/rollback", "")
+            .act("/fsm/rollback", "")
             .await
             .expect(200);
     }
@@ -128,7 +128,7 @@ async fn a_node_that_was_away_and_one_that_joins_later_run_the_new_module() {
 
     cluster.restart(away).await;
     until("the module can be activated", GENEROUS, async || {
-        let answer = cluster.client(leader).post(&target, "").await;
+        let answer = cluster.client(leader).act(&target, "").await;
         check(answer.status == 200, || format!("{answer:?}"))
     })
     .await;
@@ -158,16 +158,16 @@ async fn a_ledger_takes_the_place_of_the_store_if_it_may_start_empty() {
 
     // It cannot read the store's state: nothing changes.
     let target = format!("/fsm/activate?module={module}");
-    client.post(&target, "").await.problem(422);
+    client.act(&target, "").await.problem(422);
     assert_eq!(fsm(&client).await.active.module, bundled);
     assert_eq!(client.value("kept").await.expect("still there"), "1");
 
     client
-        .post(&format!("{target}&state=reset"), "")
+        .act(&format!("{target}&state=reset"), "")
         .await
         .expect(200);
     client.get("/keys/kept").await.problem(501);
-    let garbage = client.post("/fsm/apply", "no command").await.problem(422);
+    let garbage = client.act("/fsm/apply", "no command").await.problem(422);
     assert!(garbage.detail.contains("code 1"), "{}", garbage.detail);
     for id in cluster.ids() {
         let client = cluster.client(id);

@@ -13,7 +13,7 @@ async fn start(flags: &[&str]) -> (Cluster, u64) {
     // Little fuel, so that what never ends is soon at its end, and little memory likewise.
     let limits = "fuel=50000000&memory_mb=64";
     let target = format!("/fsm/activate?module={module}&state=reset&{limits}");
-    cluster.client(leader).post(&target, "").await.expect(200);
+    cluster.client(leader).act(&target, "").await.expect(200);
     (cluster, leader)
 }
 
@@ -22,16 +22,16 @@ async fn a_command_that_traps_is_undone_and_the_next_one_works() {
     let (cluster, leader) = start(&[]).await;
     let client = cluster.client(leader);
     assert_eq!(
-        client.post("/fsm/apply", "add").await.expect(200).text(),
+        client.act("/fsm/apply", "add").await.expect(200).text(),
         "1"
     );
     for bad in ["panic", "spin", "recurse", "eat"] {
-        let problem = client.post("/fsm/apply", bad).await.problem(422);
+        let problem = client.act("/fsm/apply", bad).await.problem(422);
         assert_eq!(problem.code, "trapped", "{bad}");
     }
-    client.post("/fsm/apply", "refuse").await.problem(422);
+    client.act("/fsm/apply", "refuse").await.problem(422);
     assert_eq!(
-        client.post("/fsm/apply", "add").await.expect(200).text(),
+        client.act("/fsm/apply", "add").await.expect(200).text(),
         "2"
     );
     for id in cluster.ids() {
@@ -44,7 +44,7 @@ async fn a_command_that_traps_is_undone_and_the_next_one_works() {
 async fn a_query_that_traps_costs_nobodys_state() {
     let (cluster, leader) = start(&[]).await;
     let client = cluster.client(leader);
-    client.post("/fsm/apply", "add").await.expect(200);
+    client.act("/fsm/apply", "add").await.expect(200);
     for bad in ["panic", "spin", "recurse"] {
         client.post("/fsm/query", bad).await.problem(422);
     }
@@ -58,12 +58,9 @@ async fn a_query_that_traps_costs_nobodys_state() {
 async fn a_snapshot_that_traps_stops_no_node() {
     let (cluster, leader) = start(&["--snapshot-entries", "40"]).await;
     let client = cluster.client(leader);
-    client
-        .post("/fsm/apply", "break-snapshot")
-        .await
-        .expect(200);
+    client.act("/fsm/apply", "break-snapshot").await.expect(200);
     for n in 1..=200 {
-        let answer = client.post("/fsm/apply", "add").await.expect(200);
+        let answer = client.act("/fsm/apply", "add").await.expect(200);
         assert_eq!(answer.text(), n.to_string());
     }
     for id in cluster.ids() {
@@ -80,15 +77,12 @@ async fn a_snapshot_that_traps_stops_no_node() {
 async fn an_old_module_that_cannot_be_asked_for_its_state_stays_until_it_is_gone_around() {
     let (mut cluster, leader) = start(&[]).await;
     let client = cluster.client(leader);
-    client.post("/fsm/apply", "add").await.expect(200);
-    client
-        .post("/fsm/apply", "break-snapshot")
-        .await
-        .expect(200);
+    client.act("/fsm/apply", "add").await.expect(200);
+    client.act("/fsm/apply", "break-snapshot").await.expect(200);
     let active = fsm(&client).await.active;
     let again = format!("/fsm/activate?module={}", active.module);
     for _ in 0..2 {
-        let refused = client.post(&again, "").await.problem(422);
+        let refused = client.act(&again, "").await.problem(422);
         assert!(
             refused.detail.contains("from=snapshot"),
             "{}",
@@ -98,7 +92,7 @@ async fn an_old_module_that_cannot_be_asked_for_its_state_stays_until_it_is_gone
     assert_eq!(fsm(&client).await.active.since, active.since);
     equal_digests(&mut cluster).await;
     let reset = format!("{again}&state=reset");
-    client.post(&reset, "").await.expect(200);
+    client.act(&reset, "").await.expect(200);
     for id in cluster.ids() {
         let client = cluster.client(id);
         until("every node has switched", GENEROUS, async || {
@@ -115,9 +109,9 @@ async fn an_old_module_that_cannot_be_asked_for_its_state_stays_until_it_is_gone
 async fn a_node_that_cannot_restore_its_state_follows_and_takes_the_next_one() {
     let (mut cluster, leader) = start(&["--snapshot-entries", "30", "--keep-entries", "5"]).await;
     let client = cluster.client(leader);
-    client.post("/fsm/apply", "trap-restore").await.expect(200);
+    client.act("/fsm/apply", "trap-restore").await.expect(200);
     for _ in 0..80 {
-        client.post("/fsm/apply", "add").await.expect(200);
+        client.act("/fsm/apply", "add").await.expect(200);
     }
     let follower = cluster.follower().await;
     until("a snapshot has the broken state", GENEROUS, async || {
@@ -145,17 +139,17 @@ async fn a_node_that_cannot_restore_its_state_follows_and_takes_the_next_one() {
         .find(|id| ![leader, follower].contains(id))
         .expect("a third node");
     cluster.node_mut(other).kill9();
-    client.post("/fsm/apply", "add").await.expect(200);
+    client.act("/fsm/apply", "add").await.expect(200);
     cluster.node_mut(other).start();
     let active = fsm(&client).await.active;
     until("every voter is ready again", GENEROUS, async || {
         let reset = format!("/fsm/activate?module={}&state=reset", active.module);
-        let answer = client.post(&reset, "").await;
+        let answer = client.act(&reset, "").await;
         check(answer.status == 200, || format!("{answer:?}"))
     })
     .await;
     for _ in 0..40 {
-        client.post("/fsm/apply", "add").await.expect(200);
+        client.act("/fsm/apply", "add").await.expect(200);
     }
     until("the nodes are repaired", GENEROUS, async || {
         for id in cluster.ids() {
@@ -179,9 +173,9 @@ async fn a_cluster_that_lost_its_state_everywhere_can_be_given_another_module() 
     let (mut cluster, leader) = start(&["--snapshot-entries", "30", "--keep-entries", "5"]).await;
     let client = cluster.client(leader);
     let active = fsm(&client).await.active;
-    client.post("/fsm/apply", "trap-restore").await.expect(200);
+    client.act("/fsm/apply", "trap-restore").await.expect(200);
     for _ in 0..80 {
-        client.post("/fsm/apply", "add").await.expect(200);
+        client.act("/fsm/apply", "add").await.expect(200);
     }
     for id in cluster.ids() {
         until("a snapshot has the broken state", GENEROUS, async || {
@@ -219,7 +213,7 @@ async fn a_cluster_that_lost_its_state_everywhere_can_be_given_another_module() 
     .await;
     let leader = cluster.leader().await;
     for n in 1..=50 {
-        let answer = cluster.client(leader).post("/fsm/apply", "add").await;
+        let answer = cluster.client(leader).act("/fsm/apply", "add").await;
         assert_eq!(answer.expect(200).text(), n.to_string());
     }
     equal_digests(&mut cluster).await;

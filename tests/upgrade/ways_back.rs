@@ -15,14 +15,14 @@ async fn a_rollback_to_the_previous_state_says_how_many_writes_it_drops() {
     let bundled = fsm(&client).await.active.module;
     let module = upload(&mut cluster, kv_v2()).await.module;
     let target = format!("/fsm/activate?module={module}");
-    client.post(&target, "").await.expect(200);
+    client.act(&target, "").await.expect(200);
     client.put("a", "new").await;
     client.put("b", "new").await;
     let previous = fsm(&client).await.previous.expect("it was kept");
     assert_eq!((previous.module, previous.commands_since), (bundled, 2));
 
     let path = "/fsm/rollback?state=previous";
-    let switched: Value = client.post(path, "").await.expect(200).json();
+    let switched: Value = client.act(path, "").await.expect(200).json();
     assert_eq!(switched["dropped_commands"], 2, "{switched}");
     for id in cluster.ids() {
         let client = cluster.client(id);
@@ -35,7 +35,7 @@ async fn a_rollback_to_the_previous_state_says_how_many_writes_it_drops() {
     let leader = cluster.leader().await;
     let switched: Value = cluster
         .client(leader)
-        .post(path, "")
+        .act(path, "")
         .await
         .expect(200)
         .json();
@@ -55,12 +55,12 @@ async fn the_previous_state_outlives_snapshots_and_restarts_until_it_is_dropped(
     cluster.client(leader).put("kept", "1").await;
     let module = upload(&mut cluster, ledger()).await.module;
     let target = format!("/fsm/activate?module={module}&state=reset");
-    cluster.client(leader).post(&target, "").await.expect(200);
+    cluster.client(leader).act(&target, "").await.expect(200);
     for _ in 0..120 {
         // The ledger refuses it, and that is an entry too.
         cluster
             .client(leader)
-            .post("/fsm/apply", "no command")
+            .act("/fsm/apply", "no command")
             .await
             .problem(422);
     }
@@ -81,7 +81,7 @@ async fn the_previous_state_outlives_snapshots_and_restarts_until_it_is_dropped(
     let leader = cluster.leader().await;
     let switched = cluster
         .client(leader)
-        .post("/fsm/rollback?state=previous", "")
+        .act("/fsm/rollback?state=previous", "")
         .await;
     assert_eq!(
         switched.expect(200).json::<Value>()["dropped_commands"],
@@ -94,10 +94,10 @@ async fn the_previous_state_outlives_snapshots_and_restarts_until_it_is_dropped(
     let client = cluster.client(leader);
     client.delete("/fsm/previous").await.expect(200);
     assert!(fsm(&client).await.previous.is_none());
-    let gone = client.post("/fsm/rollback?state=previous", "").await;
+    let gone = client.act("/fsm/rollback?state=previous", "").await;
     assert!(gone.problem(409).detail.contains("no state was kept"));
     client
-        .post("/fsm/rollback?state=half", "")
+        .act("/fsm/rollback?state=half", "")
         .await
         .problem(400);
 }
@@ -113,11 +113,11 @@ async fn a_module_started_from_a_snapshot_has_every_write_and_does_not_ask_the_o
     let module = upload(&mut cluster, kv_v2()).await.module;
     let target = format!("/fsm/activate?module={module}&from=snapshot");
     client
-        .post(&format!("{target}&state=reset"), "")
+        .act(&format!("{target}&state=reset"), "")
         .await
         .problem(400);
     until("every node has a snapshot", GENEROUS, async || {
-        let answer = client.post(&target, "").await;
+        let answer = client.act(&target, "").await;
         check(answer.status == 200, || format!("{answer:?}"))
     })
     .await;
@@ -145,17 +145,17 @@ async fn commands_that_trapped_stay_failed_when_the_log_is_run_again() {
     let leader = cluster.leader().await;
     let client = cluster.client(leader);
     let reset = format!("/fsm/activate?module={module}&state=reset&fuel=50000000");
-    client.post(&reset, "").await.expect(200);
+    client.act(&reset, "").await.expect(200);
     for n in 1..=70 {
-        let answer = client.post("/fsm/apply", "add").await.expect(200);
+        let answer = client.act("/fsm/apply", "add").await.expect(200);
         assert_eq!(answer.text(), n.to_string());
         if n % 30 == 0 {
-            client.post("/fsm/apply", "panic").await.problem(422);
+            client.act("/fsm/apply", "panic").await.problem(422);
         }
     }
     until("every node has a snapshot", GENEROUS, async || {
         let target = format!("/fsm/activate?module={module}&from=snapshot");
-        let answer = client.post(&target, "").await;
+        let answer = client.act(&target, "").await;
         check(answer.status == 200, || format!("{answer:?}"))
     })
     .await;
@@ -179,7 +179,7 @@ async fn limits_that_the_state_does_not_fit_into_are_refused_and_nothing_changes
     let module = upload(&mut cluster, kv_v2()).await.module;
     for memory_mb in [1, 3] {
         let target = format!("/fsm/activate?module={module}&memory_mb={memory_mb}");
-        let refused = client.post(&target, "").await.problem(422);
+        let refused = client.act(&target, "").await.problem(422);
         assert!(refused.detail.contains("memory"), "{}", refused.detail);
     }
     for id in cluster.ids() {

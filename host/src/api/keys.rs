@@ -153,6 +153,10 @@ fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
 
 pub(super) async fn expect_kv(api: &ApiState) -> Result<(), Failed> {
     api.expect_module().await?;
+    if api.consensus.speaks(PROTOCOL) != Some(true) {
+        // This node may not have come to an activation yet that was acknowledged already.
+        api.consensus.catch_up().await?;
+    }
     match api.consensus.speaks(PROTOCOL) {
         Some(true) => Ok(()),
         None => Err(ReadError::NoModule.into()),

@@ -167,6 +167,7 @@ impl Worker {
             Job::Install { file, done } => {
                 failpoint::crash_at("install-before");
                 let installed = self.machine.install(&file);
+                failpoint::crash_at("install-after");
                 self.publish();
                 let _ = done.send(installed);
             }

@@ -1,12 +1,19 @@
 //! Switching the state machine of the cluster, and back. All of it runs on the leader.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::consensus::Consensus;
 use super::modules::ModuleCallError;
 use super::status::NodeStatus;
 use crate::clock;
 use crate::types::{Activation, Limits, LogIndex, ModuleId, NodeId, Proposal, StateSource};
+
+/// How long a switch waits for voters that answer and are not ready for it.
+const READY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two looks at them.
+const READY_POLL: Duration = Duration::from_millis(50);
 
 /// What a module is to start with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +73,11 @@ impl Consensus {
             )));
         }
         let fingerprint = fsm.registry().fingerprint();
-        let voters = self.voters_ready_for(module, fingerprint).await?;
+        let voters = self.voters_ready_for(&request, fingerprint).await?;
         let state = match request.start {
             StartWith::State => StateSource::Migrate,
             StartWith::Nothing => StateSource::Reset,
-            StartWith::Previous => {
-                self.check_previous(&voters)?;
-                StateSource::Previous
-            }
+            StartWith::Previous => StateSource::Previous,
             StartWith::Snapshot => StateSource::Snapshot(self.common_snapshot(&voters)?),
         };
         let skip = match state {
@@ -116,48 +120,54 @@ impl Consensus {
         self.activate_module(request).await
     }
 
-    /// What the voters say of themselves, if all of them have the module ready.
+    /// What the voters say of themselves, once all of them are ready for the switch. A voter that
+    /// answers is given a moment to become so: it may be compiling, or a few entries behind.
     async fn voters_ready_for(
         &self,
-        module: ModuleId,
+        request: &ActivateRequest,
         fingerprint: [u8; 32],
     ) -> Result<Vec<NodeStatus>, ModuleCallError> {
-        let metrics = self.metrics();
-        let voters: BTreeSet<NodeId> = metrics.membership_config.membership().voter_ids().collect();
-        let is_ready = |node: &NodeStatus| {
-            node.fsm.ready.contains(&module) && node.fsm.fingerprint == ModuleId(fingerprint)
+        let previous = match request.start {
+            StartWith::Previous => Some(self.previous_until()?),
+            _ => None,
         };
-        let (mut ready, mut missing) = (Vec::new(), Vec::new());
-        for node in self.cluster_status().await {
-            match node.stats {
-                _ if !voters.contains(&node.id) => {}
-                Some(stats) if is_ready(&stats) => ready.push(stats),
-                _ => missing.push(node.id),
+        let is_ready = |node: &NodeStatus| {
+            node.fsm.ready.contains(&request.module)
+                && node.fsm.fingerprint == ModuleId(fingerprint)
+                && (previous.is_none() || node.fsm.previous == previous)
+        };
+        let deadline = Instant::now() + READY_PATIENCE;
+        loop {
+            let metrics = self.metrics();
+            let membership = metrics.membership_config.membership();
+            let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+            let (mut ready, mut missing, mut hopeless) = (Vec::new(), Vec::new(), false);
+            for node in self.cluster_status().await {
+                match node.stats {
+                    _ if !voters.contains(&node.id) => {}
+                    Some(stats) if is_ready(&stats) => ready.push(stats),
+                    stats => {
+                        hopeless |= stats.is_none();
+                        missing.push(node.id);
+                    }
+                }
             }
-        }
-        if missing.is_empty() {
-            Ok(ready)
-        } else {
-            Err(ModuleCallError::NotReady(missing))
+            if missing.is_empty() {
+                return Ok(ready);
+            }
+            if hopeless || Instant::now() >= deadline {
+                return Err(ModuleCallError::NotReady(missing));
+            }
+            tokio::time::sleep(READY_POLL).await;
         }
     }
 
-    fn check_previous(&self, voters: &[NodeStatus]) -> Result<(), ModuleCallError> {
-        let Some(previous) = self.parts.fsm.previous() else {
+    fn previous_until(&self) -> Result<LogIndex, ModuleCallError> {
+        let previous = self.parts.fsm.previous().ok_or_else(|| {
             let reason = "no state was kept from before the last activation";
-            return Err(ModuleCallError::Conflict(reason.to_owned()));
-        };
-        let has_it = |node: &&NodeStatus| node.fsm.previous == Some(previous.until);
-        let missing: Vec<NodeId> = voters
-            .iter()
-            .filter(|node| !has_it(node))
-            .map(|node| node.id)
-            .collect();
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(ModuleCallError::NotReady(missing))
-        }
+            ModuleCallError::Conflict(reason.to_owned())
+        })?;
+        Ok(previous.until)
     }
 
     /// The newest snapshot that every voter has, of a state that today's came from.

@@ -31,7 +31,7 @@ pub enum ModuleCallError {
     #[error("module {0} was not uploaded")]
     Unknown(ModuleId),
     /// Some voters cannot run the module yet.
-    #[error("nodes {0:?} have not compiled the module yet, or do not answer")]
+    #[error("nodes {0:?} are not ready for it yet (still compiling, or behind), or do not answer")]
     NotReady(Vec<NodeId>),
     /// The change contradicts what the cluster says.
     #[error("{0}")]

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{self, Connection, decode_message, invalid_data};
 use super::message::{Purpose, SnapshotOffer, SnapshotPart, SnapshotReply};
+use crate::failpoint;
 use crate::raft::consensus::Consensus;
 use crate::storage::{IncomingSnapshot, SnapshotFile, SnapshotId, SnapshotStore, StorageError};
 use crate::types::TypeConfig;
@@ -49,6 +50,7 @@ where
 
     let mut sent = offset;
     while sent < id.size {
+        failpoint::crash_at("snapshot-send");
         let part = read_part(file.clone(), sent).await?;
         sent += part.len() as u64;
         within(
@@ -172,6 +174,7 @@ where
             .next()
             .await
             .ok_or(io::ErrorKind::UnexpectedEof)??;
+        failpoint::crash_at("snapshot-receive");
         let bytes = match decode_message(&frame)? {
             SnapshotPart::Bytes(bytes) => bytes,
             SnapshotPart::End => return Ok(incoming),
@@ -191,6 +194,7 @@ async fn install(
     offer: &SnapshotOffer,
     incoming: IncomingSnapshot,
 ) -> io::Result<SnapshotResponse<TypeConfig>> {
+    failpoint::crash_at("snapshot-received");
     let verified = tokio::task::spawn_blocking(move || incoming.finish()).await?;
     let file = verified.map_err(io::Error::other)?;
     let store = consensus.snapshots();
