@@ -126,6 +126,10 @@ impl Machine {
                 self.rebuild()?;
                 match self.step(run) {
                     Err(StepError::Fault(Fault::Memory)) => {}
+                    // With room enough it fails by itself, as it does where there was room.
+                    Err(StepError::Fault(Fault::Trap(kind))) => {
+                        return self.leave_out(run, index, kind);
+                    }
                     done => return done.map_err(StepError::into_stop),
                 }
                 // Heaps differ between nodes, but not the one of an instance that holds nothing but
@@ -136,6 +140,7 @@ impl Machine {
                     Err(StepError::Fault(Fault::Memory)) => {
                         self.leave_out(run, index, TrapKind::OutOfMemory)
                     }
+                    Err(StepError::Fault(Fault::Trap(kind))) => self.leave_out(run, index, kind),
                     done => done.map_err(StepError::into_stop),
                 }
             }

@@ -28,7 +28,7 @@ impl Machine {
                 Replay::Trapped(index, kind) if batch == 1 => {
                     self.note_trap(self.active_since(), index, kind)?;
                 }
-                Replay::Trapped(..) => batch = 1,
+                Replay::Trapped(..) | Replay::Memory => batch = 1,
             }
         }
     }
@@ -45,8 +45,9 @@ impl Machine {
             let entries = self.parts.log.read_blocking(next, target.index + 1)?;
             let last = entries.last().ok_or(FsmError::MissingEntry(next))?;
             next = last.log_id.index + 1;
-            if let Replay::Trapped(index, kind) = self.replay(&entries, batch)? {
-                return Ok(Replay::Trapped(index, kind));
+            match self.replay(&entries, batch)? {
+                Replay::Done => {}
+                stopped => return Ok(stopped),
             }
         }
         Ok(Replay::Done)
@@ -59,6 +60,8 @@ impl Machine {
                 Err(StepError::Fault(Fault::Trap(kind))) => {
                     return Ok(Replay::Trapped(run[0].log_id.index, kind));
                 }
+                // One command at a time needs less.
+                Err(StepError::Fault(Fault::Memory)) if run.len() > 1 => return Ok(Replay::Memory),
                 Err(error) => {
                     let error = error.into_stop();
                     if !error.costs_the_state_only() {
@@ -118,4 +121,6 @@ enum Replay {
     Done,
     /// A command trapped that had not trapped before: the first of its batch, and how.
     Trapped(LogIndex, TrapKind),
+    /// A batch found too little memory.
+    Memory,
 }
