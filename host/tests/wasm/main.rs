@@ -12,5 +12,6 @@ mod guest_build;
 mod guests;
 mod histories;
 mod instances;
+mod interpreter;
 mod kit;
 mod refusals;
