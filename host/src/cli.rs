@@ -1,5 +1,7 @@
 //! The command line of rkvd. Mirrors the flags; [`Config`] is what the library sees.
 
+mod invocation;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +9,8 @@ use clap::Parser;
 
 use crate::config::{Config, ConfigError, DEFAULTS, RaftTiming, RequestLimits, SnapshotPolicy};
 use crate::types::NodeId;
+
+pub use invocation::{CheckFlags, Invocation};
 
 /// A Raft-replicated store whose state machine is a WebAssembly component.
 ///
@@ -155,11 +159,6 @@ mod tests {
 
     fn config(flags: &[&str]) -> Result<Config, ConfigError> {
         Flags::parse_from(["rkvd", "--id", "1"].iter().chain(flags)).into_config()
-    }
-
-    #[test]
-    fn the_definition_of_the_command_line_is_sound() {
-        Flags::command().debug_assert();
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! bin/rkvd -> cli, node     parse, assemble, run, shut down in order
 //! api                       REST: routes, forms, status codes, redirects
 //! raft                      consensus: transport, membership, reads
-//! fsm                       the state machine driver
+//! fsm | check               the state machine driver | offline checks of a module
 //! storage | wasm            redb, snapshot and module files | wasmtime
 //! types                     the shared vocabulary
 //! ```
@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod bundled;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -14,8 +14,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("bundled", &[]),
     ("failpoint", &[]),
     ("config", &["types"]),
-    ("cli", &["config", "types"]),
+    ("cli", &["check", "config", "types"]),
     ("wasm", &["types"]),
+    ("check", &["wasm", "types"]),
     ("storage", &["types", "failpoint"]),
     ("fsm", &["storage", "wasm", "types", "failpoint"]),
     (

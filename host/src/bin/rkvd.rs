@@ -1,22 +1,39 @@
 //! The rkv daemon: parse, start, wait for a signal, stop.
 
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::Parser;
-use rkv_host::cli::Flags;
+use rkv_host::check::{self, Verdict};
+use rkv_host::cli::{CheckFlags, Flags, Invocation};
 use rkv_host::node::Node;
 use rkv_host::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// There was no check, for reasons that say nothing about the module. clap exits with the same.
+const NO_CHECK: u8 = 2;
+
 pub(crate) fn main() -> ExitCode {
-    match run(Flags::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Errors name their causes themselves.
-            eprintln!("rkvd: error: {error}");
-            ExitCode::FAILURE
+    let (done, failure) = match Invocation::parse() {
+        Invocation::Run(flags) => {
+            let done = run(*flags).map(|()| ExitCode::SUCCESS);
+            (done, ExitCode::FAILURE)
         }
+        Invocation::Check(flags) => (check(flags), ExitCode::from(NO_CHECK)),
+    };
+    done.unwrap_or_else(|error| {
+        // Errors name their causes themselves.
+        eprintln!("rkvd: error: {error}");
+        failure
+    })
+}
+
+fn check(flags: CheckFlags) -> anyhow::Result<ExitCode> {
+    telemetry::start(&flags.log)?;
+    match check::run(&flags.into_options(), &mut io::stdout())? {
+        Verdict::Good => Ok(ExitCode::SUCCESS),
+        Verdict::Bad => Ok(ExitCode::FAILURE),
     }
 }
 

@@ -60,10 +60,23 @@ impl Engine {
     /// or nowhere: then every load compiles, which takes from 60 ms for a small Rust module to 20 s
     /// for a Python one.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
-        let setup = |error: wasmtime::Error| EngineError::Setup(format!("{error:#}"));
-        let wasmtime = wasmtime::Engine::new(&config()).map_err(setup)?;
+        Self::of(&config(), cache_dir)
+    }
+
+    /// The same engine on wasmtime's interpreter instead of the processor, several times slower.
+    ///
+    /// It has to compute the same, fuel included: tests hold the compiler to that. A node never uses
+    /// it.
+    pub fn interpreted() -> Result<Self, EngineError> {
+        let mut config = config();
+        config.target("pulley64").map_err(setup_error)?;
+        Self::of(&config, None)
+    }
+
+    fn of(config: &Config, cache_dir: Option<PathBuf>) -> Result<Self, EngineError> {
+        let wasmtime = wasmtime::Engine::new(config).map_err(setup_error)?;
         let mut linker = Linker::new(&wasmtime);
-        bindings::add_imports(&mut linker).map_err(setup)?;
+        bindings::add_imports(&mut linker).map_err(setup_error)?;
         let cache = match cache_dir {
             None => None,
             Some(path) => match CompiledCache::open(path.clone(), &wasmtime) {
@@ -137,6 +150,10 @@ impl std::fmt::Debug for Engine {
             .field("cache", &self.shared.cache)
             .finish_non_exhaustive()
     }
+}
+
+fn setup_error(error: wasmtime::Error) -> EngineError {
+    EngineError::Setup(format!("{error:#}"))
 }
 
 /// Threads, GC, exceptions and component-model async are not compiled into this wasmtime at all

@@ -23,6 +23,6 @@ mod values;
 pub use engine::{Engine, EngineError, INTERFACE, WASMTIME_VERSION};
 pub use instance::{Instance, MAX_RESPONSE_BYTES, Restore, Snapshot};
 pub use module::{MAX_MODULE_BYTES, Module, ModuleError};
-pub use thread::THREAD_STACK_BYTES;
+pub use thread::{THREAD_STACK_BYTES, with_guest_stack};
 pub use trap::Fault;
 pub use values::{ApplyEntry, Context, Event, Outcome};

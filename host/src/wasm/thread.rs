@@ -16,7 +16,7 @@ pub(super) const GUEST_STACK_BYTES: usize = 8 << 20;
 pub const THREAD_STACK_BYTES: usize = 2 * GUEST_STACK_BYTES;
 
 /// Runs `work` on a thread of its own with enough stack, and waits for it.
-pub(super) fn with_guest_stack<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
+pub fn with_guest_stack<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("rkv-module-check".to_owned())

@@ -1,13 +1,12 @@
 //! The faulty state machine (`fsm-guest/faulty`), as the Rust compiler makes it: `faults.rs` has
 //! the same and more in hand-written code.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use rkv_host::types::{Limits, TrapKind};
 use rkv_host::wasm::{Fault, Instance, Module};
 
-use crate::guest_build;
+use crate::guests;
 use crate::kit::{self, NOW, entries, load, on_guest_stack, trap};
 
 /// Fuel enough to fill the memory: each byte costs one.
@@ -16,17 +15,9 @@ const LIMITS: Limits = Limits {
     ..kit::LIMITS
 };
 
-/// Built on first use, in a folder that stays for the next run.
 fn module() -> &'static Module {
     static MODULE: OnceLock<Module> = OnceLock::new();
-    MODULE.get_or_init(|| {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .expect("the workspace");
-        let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
-        let wasm = guest_build::build(workspace, "rkv-faulty", &target_dir);
-        load(&wasm.unwrap_or_else(|error| panic!("{error}")))
-    })
+    MODULE.get_or_init(|| load(&guests::faulty()))
 }
 
 fn with_faulty<R: Send>(test: impl FnOnce(&mut Instance) -> R + Send) -> R {

@@ -33,13 +33,19 @@ pub(crate) const WIT: &str = include_str!("../../../wit/fsm.wit");
 /// The same against another interface, or another version of it.
 pub(crate) fn guest_of(wit: &str, version: &str, bodies: &[(&str, &str)]) -> Vec<u8> {
     let wit = &wit.replace("@0.1.0", &format!("@{version}"));
-    let mut text = include_str!("guest.wat").replace("@0.1.0", &format!("@{version}"));
+    let text = include_str!("guest.wat").replace("@0.1.0", &format!("@{version}"));
+    component(wit, text, bodies)
+}
+
+/// The guest of `counter.wat` with each named place filled in.
+pub(crate) fn counter(bodies: &[(&str, &str)]) -> Vec<u8> {
+    component(WIT, include_str!("counter.wat").to_owned(), bodies)
+}
+
+fn component(wit: &str, mut text: String, bodies: &[(&str, &str)]) -> Vec<u8> {
     for (place, body) in bodies {
         let mark = format!(";;{place}\n");
-        assert!(
-            text.contains(&mark),
-            "guest.wat has no place called {place}"
-        );
+        assert!(text.contains(&mark), "there is no place called {place}");
         text = text.replace(&mark, &format!("{body}\n"));
     }
     let mut core = wat::parse_str(&text).expect("the guest assembles");
