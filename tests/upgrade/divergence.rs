@@ -114,3 +114,35 @@ async fn a_node_with_another_engine_applies_nothing_and_says_why() {
     equal_digests(&mut cluster).await;
     cluster.agree().await;
 }
+
+/// Nobody repairs it here: only the activation does, and so it must come to what the others have.
+#[tokio::test]
+async fn a_node_without_a_state_goes_on_with_a_module_that_starts_from_a_snapshot() {
+    let flags = [
+        "--checkpoint-interval-ms",
+        "3600000",
+        "--snapshot-entries",
+        "60",
+    ];
+    let mut cluster = Cluster::start_with(3, &flags).await;
+    let module = upload(&mut cluster, kv_v2()).await.module;
+    write(&mut cluster, 0).await;
+    let odd = cluster.follower().await;
+    cluster.node_mut(odd).kill9();
+    let failpoints = "apply-fails=30*off->1*return->off".to_owned();
+    cluster.node_mut(odd).spec_mut().failpoints = Some(failpoints);
+    cluster.restart(odd).await;
+    let third = cluster.ids().into_iter().find(|id| *id != odd);
+    let client = cluster.client(third.expect("another node"));
+    until("the node has lost its state", GENEROUS, async || {
+        client.act("/keys/more?val=x", "").await.expect(200);
+        let stats = cluster.client(odd).stats().await;
+        check(stats.fsm.quarantine.is_some(), || format!("{stats:?}"))
+    })
+    .await;
+    let target = format!("/fsm/activate?module={module}&from=snapshot");
+    client.act(&target, "").await.expect(200);
+    equal_digests(&mut cluster).await;
+    assert_eq!(cluster.client(odd).stats().await.fsm.repairs, 0);
+    cluster.agree().await;
+}

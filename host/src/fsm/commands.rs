@@ -22,6 +22,9 @@ type Outcome = (Context, Reply, Vec<Event>);
 
 impl Machine {
     pub(super) fn step_commands(&mut self, run: &[Entry]) -> Result<Vec<Reply>, StepError> {
+        if failpoint::is_armed("apply-fails") {
+            return Err(FsmError::Fault("a test wants it to fail".to_owned()).into());
+        }
         let outcomes = self.run_commands(run)?;
         self.host.commands += run.len() as u64;
         let mut replies = Vec::with_capacity(run.len());

@@ -79,6 +79,7 @@ impl Machine {
                 Ok(reply @ Reply::Activated { .. }) => {
                     tracing::info!(index, "the state machine goes on");
                     self.halted = None;
+                    self.host.fold(index, &reply, &[]);
                     // What was emitted meanwhile is not known here.
                     self.events.jump(index);
                     return Ok(reply);
