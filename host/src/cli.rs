@@ -92,6 +92,10 @@ pub struct Flags {
     #[arg(long, env = "RKV_MAX_BODY_BYTES", default_value_t = DEFAULTS.max_body_bytes)]
     max_body_bytes: usize,
 
+    /// The largest module that may be uploaded
+    #[arg(long, env = "RKV_MAX_MODULE_BYTES", default_value_t = DEFAULTS.max_module_bytes)]
+    max_module_bytes: usize,
+
     /// Writes under way on this node; more are answered 429
     #[arg(long, env = "RKV_MAX_IN_FLIGHT", alias = "max-inflight", default_value_t = DEFAULTS.max_in_flight)]
     max_in_flight: usize,
@@ -142,6 +146,7 @@ impl Flags {
                 max_key_bytes: self.max_key_bytes,
                 max_value_bytes: self.max_value_bytes,
                 max_body_bytes: self.max_body_bytes,
+                max_module_bytes: self.max_module_bytes,
                 max_in_flight: self.max_in_flight,
                 max_event_listeners: self.max_event_listeners,
                 request_timeout: ms(self.request_timeout_ms),

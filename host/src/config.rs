@@ -34,6 +34,8 @@ pub struct Defaults {
     pub max_value_bytes: usize,
     /// See [`RequestLimits::max_body_bytes`].
     pub max_body_bytes: usize,
+    /// See [`RequestLimits::max_module_bytes`].
+    pub max_module_bytes: usize,
     /// See [`RequestLimits::max_in_flight`].
     pub max_in_flight: usize,
     /// See [`RequestLimits::max_event_listeners`].
@@ -57,6 +59,7 @@ pub const DEFAULTS: Defaults = Defaults {
     max_key_bytes: 4 << 10,
     max_value_bytes: 1 << 20,
     max_body_bytes: 8 << 20,
+    max_module_bytes: 32 << 20,
     max_in_flight: 4_096,
     max_event_listeners: 1_024,
     request_timeout_ms: 5_000,
@@ -68,8 +71,9 @@ pub const MAX_BATCH_KEYS: usize = 100;
 /// The largest body that a frame of the raft transport has room for, in bytes.
 const MAX_BODY_BYTES: usize = 32 << 20;
 
-/// A component that may be uploaded, in bytes.
-pub const MAX_MODULE_BYTES: u64 = 32 << 20;
+/// The largest component that any node takes, in bytes. Equal on all nodes, since a node that refused
+/// what others took would differ from them: `--max-module-bytes` bounds what clients may upload.
+pub const MAX_MODULE_BYTES: u64 = 128 << 20;
 
 /// When nodes speak, and when they give up on each other.
 #[derive(Debug, Clone)]
@@ -105,6 +109,8 @@ pub struct RequestLimits {
     pub max_value_bytes: usize,
     /// Bytes of a body. Over it: 413.
     pub max_body_bytes: usize,
+    /// Bytes of a module that is uploaded here. Over it: 413.
+    pub max_module_bytes: usize,
     /// Proposals in flight on this node. Over it: 429.
     pub max_in_flight: usize,
     /// Clients that listen to this node's events. Over it: 429.
@@ -177,6 +183,9 @@ pub enum ConfigError {
     /// A body that no log entry could hold.
     #[error("--max-body-bytes {0} is above {MAX_BODY_BYTES}, the most that one log entry may hold")]
     Body(usize),
+    /// A module that no node takes.
+    #[error("--max-module-bytes {0} is above {MAX_MODULE_BYTES}, the most that a node takes")]
+    Module(usize),
     /// A number that has to be positive.
     #[error("{0} has to be at least 1")]
     Zero(&'static str),
@@ -230,6 +239,9 @@ impl Config {
         }
         if limits.max_body_bytes > MAX_BODY_BYTES {
             return Err(ConfigError::Body(limits.max_body_bytes));
+        }
+        if limits.max_module_bytes as u64 > MAX_MODULE_BYTES {
+            return Err(ConfigError::Module(limits.max_module_bytes));
         }
         for (flag, zero) in [
             ("--max-in-flight", limits.max_in_flight == 0),

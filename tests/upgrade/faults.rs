@@ -218,3 +218,26 @@ async fn a_cluster_that_lost_its_state_everywhere_can_be_given_another_module() 
     }
     equal_digests(&mut cluster).await;
 }
+
+#[tokio::test]
+async fn a_module_that_cannot_restore_the_state_is_refused_on_every_node() {
+    let (mut cluster, leader) = start(&[]).await;
+    let client = cluster.client(leader);
+    client.act("/fsm/apply", "add").await.expect(200);
+    // A failure, and a trap, in the middle of the restore.
+    for bad in ["break-restore", "trap-restore"] {
+        client.act("/fsm/apply", bad).await.expect(200);
+        let active = fsm(&client).await.active;
+        let again = format!("/fsm/activate?module={}", active.module);
+        client.act(&again, "").await.problem(422);
+        assert_eq!(fsm(&client).await.active.since, active.since);
+        let path = format!("/fsm/modules/{}/dry-run", active.module);
+        let report: serde_json::Value = client.post(&path, "").await.expect(200).json();
+        assert_eq!(report["accepted"], false, "{report}");
+    }
+    assert_eq!(
+        client.act("/fsm/apply", "add").await.expect(200).text(),
+        "2"
+    );
+    equal_digests(&mut cluster).await;
+}

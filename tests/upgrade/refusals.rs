@@ -8,7 +8,7 @@ const UNKNOWN: &str = "000000000000000000000000000000000000000000000000000000000
 
 #[tokio::test]
 async fn what_is_no_state_machine_is_refused_with_what_to_mend() {
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Cluster::start_with(1, &["--max-module-bytes", "524288"]).await;
     let leader = cluster.leader().await;
     let client = cluster.client(leader);
     let cases: [(&[u8], &str); 3] = [
@@ -20,6 +20,8 @@ async fn what_is_no_state_machine_is_refused_with_what_to_mend() {
         let problem = client.post("/fsm/modules", bytes).await.problem(422);
         assert!(problem.detail.contains(words), "{}", problem.detail);
     }
+    let limit = client.post("/fsm/modules", vec![0; 1 << 20]).await;
+    assert_eq!(limit.problem(413).limit, Some(1 << 19));
     let modules: Vec<serde_json::Value> = client.get("/fsm/modules").await.expect(200).json();
     assert_eq!(modules.len(), 1, "only the bundled store: {modules:?}");
 }

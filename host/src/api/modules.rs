@@ -14,7 +14,6 @@ use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::read_body;
-use crate::config::MAX_MODULE_BYTES;
 use crate::raft::{DryRun, ModuleInfo};
 use crate::types::{Description, Limits, LogIndex, ModuleId, NodeId};
 
@@ -109,7 +108,7 @@ async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<ModuleInfo>> {
 
 async fn upload(State(api): State<Arc<ApiState>>, body: Body) -> Result<Response, Failed> {
     api.consensus.expect_leader()?;
-    let limit = usize::try_from(MAX_MODULE_BYTES).unwrap_or(usize::MAX);
+    let limit = api.limits.max_module_bytes;
     let bytes = read_body(body, "the module in bytes", limit).await?;
     let consensus = Arc::clone(&api.consensus);
     let upload = async move { consensus.upload_module(bytes).await };

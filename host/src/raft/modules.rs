@@ -1,5 +1,7 @@
 //! Modules through the log: upload, try, list, forget. All of it runs on the leader.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,9 @@ pub struct ModuleInfo {
     pub size: u64,
     /// What it says of itself; `None` while it is being compiled here.
     pub description: Option<Description>,
+    /// Milliseconds that compiling and checking it took; `None` where it was not done just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compile_ms: Option<u64>,
 }
 
 /// Why a call about modules did not succeed. Nothing was changed, unless the outcome is unknown.
@@ -51,6 +56,7 @@ impl Consensus {
     /// Checks that bytes are a state machine, on this node.
     pub async fn check_module(&self, bytes: Bytes) -> Result<ModuleInfo, ModuleCallError> {
         let registry = self.parts.fsm.registry().clone();
+        let started = Instant::now();
         let checked = tokio::task::spawn_blocking(move || registry.check(&bytes)).await;
         let checked = checked.map_err(|panic| ModuleCallError::Invalid(panic.to_string()))?;
         let module = checked.map_err(|error| ModuleCallError::Invalid(error.to_string()))?;
@@ -58,6 +64,7 @@ impl Consensus {
             module: module.id(),
             size: module.size() as u64,
             description: Some(module.description().clone()),
+            compile_ms: Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
         })
     }
 
@@ -122,6 +129,7 @@ impl Consensus {
             module,
             size,
             description: registry.description(module),
+            compile_ms: None,
         };
         self.parts.fsm.modules().into_iter().map(info).collect()
     }
