@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building rkv needs and this machine lacks. Prints one line per action, nothing when
-# nothing is to do, and may be run again at any time.
+# nothing is to do, and may be run again at any time. Usage: hack/setup.sh [--guests]
+# --guests installs only what hack/guests.sh needs besides, for state machines in C and Python.
 set -euo pipefail
 
 readonly MIN_RUST=1.95
@@ -96,6 +97,21 @@ install_target() {
     "the target to your toolchain, or set RKV_BUNDLED_FSM to a built component"
 }
 
-check_cargo
-install_tools
-install_target
+install_python() {
+  if ! has python3 || ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    apt_install "Python with its module venv" python3 python3-venv
+  fi
+}
+
+case "$*" in
+'')
+  check_cargo
+  install_tools
+  install_target
+  ;;
+--guests) install_python ;;
+*)
+  echo "usage: hack/setup.sh [--guests]" >&2
+  exit 2
+  ;;
+esac
