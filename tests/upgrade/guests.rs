@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rkv_tests::wait::{GENEROUS, check, until};
@@ -106,16 +107,22 @@ pub(crate) async fn upload(cluster: &mut Cluster, bytes: Bytes) -> ModuleView {
     let answer = cluster.client(leader).post("/fsm/modules", bytes).await;
     let view: ModuleView = answer.expect(201).json();
     assert_eq!(view.size, size);
+    ready(cluster, &view.module, GENEROUS).await;
+    view
+}
+
+/// Waits until every running node has a module ready.
+pub(crate) async fn ready(cluster: &mut Cluster, module: &String, deadline: Duration) {
+    let leader = cluster.leader().await;
     let running = cluster.running();
-    until("every node has the module ready", GENEROUS, async || {
+    until("every node has the module ready", deadline, async || {
         let fsm = fsm(&cluster.client(leader)).await;
         let is_ready = |id: &u64| {
             fsm.nodes
                 .iter()
-                .any(|node| node.id == *id && node.ready.contains(&view.module))
+                .any(|node| node.id == *id && node.ready.contains(module))
         };
         check(running.iter().all(is_ready), || format!("{:?}", fsm.nodes))
     })
     .await;
-    view
 }

@@ -9,6 +9,7 @@ mod crash;
 mod divergence;
 mod events;
 mod faults;
+mod foreign;
 mod guests;
 mod refusals;
 mod ways_back;
