@@ -117,8 +117,8 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let local = Arc::new(Local::new(
         database.clone(),
         &identity,
-        raft_addr,
-        http_addr,
+        config.raft_advertise_addr.clone().unwrap_or(raft_addr),
+        config.server_advertise_addr.clone().unwrap_or(http_addr),
     ));
     if identity.origin == Origin::Bootstrap && local.cluster().is_none() {
         local.found_cluster().await?;
@@ -201,7 +201,8 @@ async fn check_covered(
     })
 }
 
-/// Listens on `addr`; the address to tell others is the same with the port that was given.
+/// Listens on `addr`; the address to tell others, unless another is advertised, is the same with
+/// the port that was given.
 async fn bind(flag: &'static str, addr: &str) -> Result<(TcpListener, String), StartError> {
     let failed = |source| StartError::Bind {
         flag,
