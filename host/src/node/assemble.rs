@@ -231,7 +231,12 @@ async fn start_raft(
         log.clone(),
         state_machine,
     );
-    started.await.map_err(|error| failed(&error))
+    let raft = started.await.map_err(|error| failed(&error))?;
+    // Its metrics are those of a blank node until its core has run for the first time: term 0 and no
+    // members, so that a member that restarts would take itself for a stranger.
+    let running = raft.with_raft_state(|_| ()).await;
+    running.map_err(|error| failed(&error))?;
+    Ok(raft)
 }
 
 fn raft_config(id: NodeId, timing: &RaftTiming, keep_entries: u64) -> openraft::Config {
