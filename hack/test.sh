@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Runs the whole test suite. Arguments go to cargo test: hack/test.sh redirect
+# Runs the whole test suite, and three minutes of hack/robustness.sh. With arguments, which go to
+# cargo test, only that: hack/test.sh redirect
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 hack/setup.sh
-# The black-box tests run this binary.
+# The black-box tests run these binaries.
 cargo build --locked -p rkv-host
 cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
-exec cargo test --locked --workspace "$@"
+cargo test --locked --workspace "$@"
+if (($# == 0)); then
+    hack/robustness.sh 3
+fi

@@ -310,6 +310,30 @@ impl Cluster {
         }
     }
 
+    /// Waits until every running node has applied the same entries, and checks that they computed
+    /// the same.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come to the same entry, or computed something else there.
+    pub async fn equal_digests(&mut self) {
+        let running = self.running();
+        wait::until("the nodes are at one entry", GENEROUS, async || {
+            let mut marks = Vec::new();
+            for &id in &running {
+                let stats = self.client(id).stats().await;
+                check(stats.fsm.quarantine.is_none(), || format!("{stats:?}"))?;
+                marks.push(stats.fsm.digest.ok_or("no digest yet")?);
+            }
+            let at_one = marks.iter().all(|mark| mark.index == marks[0].index);
+            check(at_one, || format!("{marks:?}"))?;
+            // Not an `Err`: it does not mend itself.
+            assert!(marks.iter().all(|mark| *mark == marks[0]), "{marks:?}");
+            Ok(())
+        })
+        .await;
+    }
+
     /// Waits until every running node has applied what the leader's log holds, and returns the
     /// leader.
     ///
