@@ -74,10 +74,12 @@ impl Arena {
         self.cluster.node(id).terminate();
         self.note_down(id);
         let exit = self.cluster.node_mut(id).exit(GENEROUS).await;
-        if exit.status.code() != Some(0) || exit.log.contains("panicked at") {
+        let panic = exit.log.lines().find(|line| line.contains("panicked at"));
+        if exit.status.code() != Some(0) || panic.is_some() {
             let status = exit.status;
-            self.run
-                .violation(format!("node {id} did not stop in order: {status}"));
+            self.run.violation(format!(
+                "node {id} did not stop in order: {status}, {panic:?}"
+            ));
         }
         self.hold().await;
         true
