@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the whole test suite, and three minutes of hack/robustness.sh. With arguments, which go to
-# cargo test, only that: hack/test.sh redirect
+# Runs the whole test suite, then three minutes of faults, and looks for the bugs that are there on
+# purpose. With arguments, which go to cargo test, only that: hack/test.sh redirect
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,4 +11,5 @@ cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
 cargo test --locked --workspace "$@"
 if (($# == 0)); then
     hack/robustness.sh 3
+    hack/robustness.sh --mutations
 fi

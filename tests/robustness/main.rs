@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::nemesis::{Fault, Tally};
 use crate::report::Table;
@@ -78,14 +79,37 @@ async fn main() -> ExitCode {
     let flags = Flags::parse();
     let seed = flags.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     println!("seed {seed}");
-    if flags.mutations {
-        return match mutations::find_all(seed, flags.clients).await {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        };
+    let passes = async {
+        if flags.mutations {
+            mutations::find_all(seed, flags.clients).await
+        } else {
+            sum_up(run(&flags, seed).await, seed)
+        }
+    };
+    let passed = tokio::select! {
+        passed = passes => passed,
+        // The clusters, and with them their processes, go with what is not waited for any longer.
+        () = told_to_stop() => false,
+    };
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
-    let reports = run(&flags, seed).await;
+}
 
+async fn told_to_stop() {
+    let listen = |kind| signal(kind).expect("this thread may listen to signals");
+    let mut terminate = listen(SignalKind::terminate());
+    let mut interrupt = listen(SignalKind::interrupt());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Prints the table and what was found, and says whether that is nothing.
+fn sum_up(reports: Vec<Report>, seed: u64) -> bool {
     let mut table = Table::default();
     let mut tally = Tally::default();
     let mut violations = Vec::new();
@@ -104,11 +128,11 @@ async fn main() -> ExitCode {
         println!("violated: {}", violation.what);
     }
     println!("seed {seed}: {} violations", violations.len());
-    if violations.is_empty() {
-        return ExitCode::SUCCESS;
+    let passed = violations.is_empty();
+    if !passed {
+        reports.into_iter().for_each(Report::show);
     }
-    reports.into_iter().for_each(Report::show);
-    ExitCode::FAILURE
+    passed
 }
 
 /// One scenario after the other, up to the first that finds something.
