@@ -14,6 +14,9 @@ use crate::checker::Moment;
 use crate::history::{Outcome, Request};
 use crate::run::lock;
 
+/// How much a contradiction shows before and behind itself.
+const SHOWN: usize = 10;
+
 /// A coin for a teller's own account.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Credit {
@@ -99,7 +102,7 @@ impl Books {
         let mut ended = ended.into_iter().peekable();
         // The most coins that a reading has shown that is over.
         let mut shown: BTreeMap<u32, u64> = BTreeMap::new();
-        for reading in &begun {
+        for (number, reading) in begun.iter().enumerate() {
             let total: u64 = reading.balances.values().sum();
             if total != TOTAL {
                 return Err(format!("a total of {total}, not {TOTAL}: {reading:?}"));
@@ -122,14 +125,54 @@ impl Books {
                 let balance = reading.balance(*teller);
                 if !(least..=most).contains(&balance) {
                     return Err(format!(
-                        "teller {teller} has {balance} coins, which must be from {least} to {most}: \
-                         {reading:?}"
+                        "teller {teller} has {balance} coins, which must be from {least} to {most} \
+                         ({before} were shown before). {}",
+                        around(
+                            *teller,
+                            &credits,
+                            &begun[number.saturating_sub(SHOWN)..],
+                            number
+                        )
                     ));
                 }
             }
         }
         Ok(())
     }
+}
+
+/// What a teller paid in and saw before and after the reading that does not fit: is a coin late, or
+/// lost?
+fn around(teller: u32, credits: &[Credit], readings: &[Reading], number: usize) -> String {
+    use std::fmt::Write as _;
+
+    let ms = |moment: Moment| moment / 1_000_000;
+    let wrong = &readings[number.min(SHOWN)];
+    let mut text = format!(
+        "The reading: {} - {} ms",
+        ms(wrong.invoked),
+        ms(wrong.returned)
+    );
+    let mut own: Vec<_> = credits
+        .iter()
+        .filter(|credit| credit.teller == teller)
+        .collect();
+    own.sort_by_key(|credit| credit.invoked);
+    let later = own.partition_point(|credit| credit.invoked <= wrong.returned);
+    for credit in &own[later.saturating_sub(SHOWN)..(later + SHOWN).min(own.len())] {
+        let _ = write!(
+            text,
+            "\n  coin {} - {:?}",
+            ms(credit.invoked),
+            credit.returned.map(ms)
+        );
+    }
+    for reading in readings.iter().take(3 * SHOWN) {
+        let (invoked, returned) = (ms(reading.invoked), ms(reading.returned));
+        let balance = reading.balance(teller);
+        let _ = write!(text, "\n  read {invoked} - {returned}: {balance}");
+    }
+    text
 }
 
 impl Reading {
