@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reqwest::Method;
 use rkv_tests::wait::{GENEROUS, check, until};
-use rkv_tests::{Client, Cluster};
+use rkv_tests::{Client, Cluster, Fate};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -87,11 +87,19 @@ pub(crate) async fn run(options: Options) -> Report {
 async fn open_accounts(cluster: &mut Cluster, tellers: u32) {
     let leader = cluster.leader().await;
     let client = cluster.client(leader);
+    // Again what was refused for certain, as in an election on a busy machine. Nothing else: it may
+    // have been carried out.
     let apply = async |command: Bytes| {
-        client
-            .follow(Method::POST, "/fsm/apply", command)
-            .await
-            .expect(200);
+        until("a command of the set-up is applied", GENEROUS, async || {
+            let answer = client.try_follow(Method::POST, "/fsm/apply", command.clone());
+            let answer = answer.await;
+            match Fate::of(&answer) {
+                Fate::Acknowledged => Ok(()),
+                Fate::Refused => Err(format!("{answer:?}")),
+                Fate::Unknown => panic!("the set-up is in an unknown state: {answer:?}"),
+            }
+        })
+        .await;
     };
     let accounts = [POOL, PROBE].map(str::to_owned).into_iter();
     let accounts = accounts.chain((0..tellers).map(own));
