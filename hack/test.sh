@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Runs the whole test suite. Arguments go to cargo test: hack/test.sh redirect
+# Runs the whole test suite, then three minutes of faults, always the same ones. With arguments, which
+# go to cargo test, only that: hack/test.sh redirect
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 hack/setup.sh
 # Without these, the tests that need them are skipped, and say so.
 hack/setup.sh --guests || true
-# The black-box tests run this binary.
+# The black-box tests run these binaries.
 cargo build --locked -p rkv-host
 cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
-exec cargo test --locked --workspace "$@"
+cargo test --locked --workspace "$@"
+if (($# == 0)); then
+    hack/robustness.sh 3 1
+fi

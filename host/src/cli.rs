@@ -27,13 +27,21 @@ pub struct Flags {
     #[arg(long, env = "RKV_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Where this node's peers reach it
+    /// Where this node listens for its peers
     #[arg(long, env = "RKV_RAFT_ADDR", value_name = "HOST:PORT", default_value = DEFAULTS.raft_addr)]
     raft_addr: String,
 
-    /// Where clients reach this node
+    /// Where this node listens for clients
     #[arg(long, env = "RKV_SERVER_ADDR", value_name = "HOST:PORT", default_value = DEFAULTS.server_addr)]
     server_addr: String,
+
+    /// Where this node's peers reach it, if not at --raft-addr: behind NAT, or when that is 0.0.0.0
+    #[arg(long, env = "RKV_RAFT_ADVERTISE_ADDR", value_name = "HOST:PORT")]
+    raft_advertise_addr: Option<String>,
+
+    /// Where clients reach this node, if not at --server-addr
+    #[arg(long, env = "RKV_SERVER_ADVERTISE_ADDR", value_name = "HOST:PORT")]
+    server_advertise_addr: Option<String>,
 
     /// Join the cluster of the member at this HTTP address, if not a member yet; may be repeated
     #[arg(
@@ -128,6 +136,8 @@ impl Flags {
             data_dir: self.data_dir.unwrap_or(default_dir),
             raft_addr: self.raft_addr,
             server_addr: self.server_addr,
+            raft_advertise_addr: self.raft_advertise_addr,
+            server_advertise_addr: self.server_advertise_addr,
             join: self.join,
             fsm: self.fsm,
             timing: RaftTiming {
@@ -187,6 +197,28 @@ mod tests {
         assert!(refused(&["--raft-addr", "localhost"]).contains("HOST:PORT"));
         assert!(refused(&["--max-inflight", "0"]).contains("at least 1"));
         assert!(refused(&["--election-timeout-max-ms", "500"]).contains("together"));
+    }
+
+    #[test]
+    fn an_address_that_nobody_can_reach_is_not_advertised() {
+        let refused = |flags: &[&str]| config(flags).unwrap_err().to_string();
+        for (flag, advertise) in [
+            ("--raft-addr", "--raft-advertise-addr"),
+            ("--server-addr", "--server-advertise-addr"),
+        ] {
+            for wildcard in ["0.0.0.0:7", "[::]:7"] {
+                let alone = refused(&[flag, wildcard]);
+                assert!(
+                    alone.starts_with(flag) && alone.contains(advertise),
+                    "{alone}"
+                );
+                assert!(refused(&[advertise, wildcard]).starts_with(advertise));
+                assert!(config(&[flag, wildcard, advertise, "node-1:7"]).is_ok());
+            }
+            assert!(refused(&[advertise, "node-1:0"]).contains("any port"));
+            assert!(refused(&[advertise, "node-1"]).contains("HOST:PORT"));
+            assert!(config(&[flag, "127.0.0.1:0"]).is_ok());
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a node runs with: validated, and in types rather than strings.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -130,6 +131,10 @@ pub struct Config {
     pub raft_addr: String,
     /// Bind address of the HTTP server, `host:port`.
     pub server_addr: String,
+    /// Where peers reach the raft transport, `host:port`. `None`: at its bind address.
+    pub raft_advertise_addr: Option<String>,
+    /// Where clients reach the HTTP server, `host:port`. `None`: at its bind address.
+    pub server_advertise_addr: Option<String>,
     /// HTTP addresses of members to ask for admission. Empty: bootstrap a cluster of one.
     pub join: Vec<String>,
     /// The module of a new cluster. `None`: the bundled KV.
@@ -197,6 +202,19 @@ pub enum ConfigError {
         /// What it was given.
         addr: String,
     },
+    /// An address that nobody can be sent to.
+    #[error(
+        "{flag} {addr} means every address of this machine, or any port, and cannot be told to \
+         others: name the one that they reach this node at with {advertise}"
+    )]
+    Unreachable {
+        /// The flag whose value would be told to others.
+        flag: &'static str,
+        /// What it was given.
+        addr: String,
+        /// The flag that settles it.
+        advertise: &'static str,
+    },
 }
 
 /// Whether a text is `HOST:PORT`, with a name or an address as the host.
@@ -206,6 +224,13 @@ pub fn is_host_port(addr: &str) -> bool {
     };
     let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.:[]".contains(c);
     !host.is_empty() && host.chars().all(is_part) && port.parse::<u16>().is_ok()
+}
+
+/// Whether an address means all of a machine's, and so tells nobody where to go.
+fn is_wildcard(addr: &str) -> bool {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
 }
 
 impl Config {
@@ -260,19 +285,51 @@ impl Config {
                 return Err(ConfigError::Zero(flag));
             }
         }
-        let joins = self.join.iter().map(|addr| ("--join", addr));
-        let binds = [
-            ("--raft-addr", &self.raft_addr),
-            ("--server-addr", &self.server_addr),
-        ];
-        for (flag, addr) in binds.into_iter().chain(joins) {
+        self.validate_addresses()?;
+        Ok(self)
+    }
+
+    fn validate_addresses(&self) -> Result<(), ConfigError> {
+        let refuse = |flag, addr: &String| ConfigError::Address {
+            flag,
+            addr: addr.clone(),
+        };
+        for addr in &self.join {
             if !is_host_port(addr) {
-                return Err(ConfigError::Address {
-                    flag,
-                    addr: addr.clone(),
+                return Err(refuse("--join", addr));
+            }
+        }
+        let addresses = [
+            (
+                ("--raft-addr", &self.raft_addr),
+                ("--raft-advertise-addr", &self.raft_advertise_addr),
+            ),
+            (
+                ("--server-addr", &self.server_addr),
+                ("--server-advertise-addr", &self.server_advertise_addr),
+            ),
+        ];
+        for ((flag, addr), (advertise, advertised)) in addresses {
+            if !is_host_port(addr) {
+                return Err(refuse(flag, addr));
+            }
+            let (told, told_addr) = match advertised {
+                Some(advertised) if !is_host_port(advertised) => {
+                    return Err(refuse(advertise, advertised));
+                }
+                Some(advertised) => (advertise, advertised),
+                None => (flag, addr),
+            };
+            // A port that the system picks is known once it is bound, but not if it is advertised.
+            let any_port = advertised.is_some() && told_addr.ends_with(":0");
+            if is_wildcard(told_addr) || any_port {
+                return Err(ConfigError::Unreachable {
+                    flag: told,
+                    addr: told_addr.clone(),
+                    advertise,
                 });
             }
         }
-        Ok(self)
+        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Places where the tests interrupt a node, by name. A build without the feature `failpoints` has none.
 //!
+//! Some are bugs on purpose, which the robustness tests must find: their names say what is left out.
+//!
 //! A test arms them by the environment: `FAILPOINTS="name=return;other=9*off->1*return"` means the
 //! first time at `name`, and the tenth time at `other`.
 

@@ -50,9 +50,7 @@ async fn all_nodes_killed_at_once_come_back_with_every_acknowledged_write() {
     let workload = Workload::start(&cluster, "at-once", MANY_WRITERS);
     for _ in 0..4 {
         workload.progress(200).await;
-        for id in cluster.ids() {
-            cluster.node_mut(id).kill9();
-        }
+        cluster.kill_together(&cluster.ids());
         let started = Instant::now();
         for id in cluster.ids() {
             cluster.node_mut(id).start();

@@ -2,63 +2,17 @@
 //!
 //! Needs to mount a small tmpfs, which only root may; skipped with a printed reason otherwise.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use reqwest::Method;
 use rkv_tests::wait::{GENEROUS, check, until};
-use rkv_tests::{Client, Cluster};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rkv_tests::{Client, Cluster, SmallDisk};
 
 /// Room for a node at rest and some megabytes of log.
-const DISK: &std::ffi::CStr = c"size=64m,mode=0700";
+const DISK_MIB: u32 = 64;
 
 /// What one write adds to the log: some dozens fill what a storage engine has reserved.
 const VALUE_BYTES: usize = 256 << 10;
-
-/// A small file system that is unmounted when dropped.
-#[derive(Debug)]
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts one on `path`; `None`, with a printed reason, where that is not allowed.
-    fn mount(path: &Path) -> Option<Self> {
-        std::fs::create_dir_all(path).expect("a mount point");
-        match mount("tmpfs", path, "tmpfs", MountFlags::NOSUID, DISK) {
-            Ok(()) => Some(Self(path.to_owned())),
-            Err(error) => {
-                eprintln!("SKIPPED: a tmpfs cannot be mounted here: {error}");
-                None
-            }
-        }
-    }
-
-    /// Takes all room that is left. Removing the returned file frees it.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = File::create(&path).expect("a file");
-        for size in [1 << 16, 1 << 12, 1] {
-            let block = vec![0; size];
-            let full = loop {
-                if let Err(error) = file.write_all(&block) {
-                    break error;
-                }
-            };
-            assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-        }
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: on the way out of a failed test the node may still have files open.
-        if let Err(error) = unmount(&self.0, UnmountFlags::DETACH) {
-            eprintln!("unmount {}: {error}", self.0.display());
-        }
-    }
-}
 
 async fn is_healthy(node: &Client) -> bool {
     node.try_send(Method::GET, "/health", "")
@@ -129,7 +83,7 @@ async fn comes_back_equal(mut cluster: Cluster, node: u64, filler: &Path) {
 #[tokio::test]
 async fn a_follower_with_a_full_disk_stops_and_the_cluster_goes_on() {
     let cluster = Cluster::empty(&[]);
-    let Some(disk) = SmallDisk::mount(&cluster.data_dir(3)) else {
+    let Some(disk) = SmallDisk::mount(&cluster.data_dir(3), DISK_MIB) else {
         return;
     };
     let (cluster, filler) = with_a_full_disk(&disk, cluster, 3).await;
@@ -140,7 +94,7 @@ async fn a_follower_with_a_full_disk_stops_and_the_cluster_goes_on() {
 async fn a_leader_with_a_full_disk_gives_way_and_the_cluster_goes_on() {
     let cluster = Cluster::empty(&[]);
     // The founder leads.
-    let Some(disk) = SmallDisk::mount(&cluster.data_dir(1)) else {
+    let Some(disk) = SmallDisk::mount(&cluster.data_dir(1), DISK_MIB) else {
         return;
     };
     let (cluster, filler) = with_a_full_disk(&disk, cluster, 1).await;

@@ -35,9 +35,13 @@ pub(crate) fn rkvd_failpoints() -> PathBuf {
 fn locate(test: &Path, chosen: Option<OsString>) -> Result<PathBuf, String> {
     // Cargo puts tests into {target}/{profile}/deps and binaries one above.
     let built = || {
-        test.parent()
-            .and_then(Path::parent)
-            .map(|folder| folder.join("rkvd"))
+        let folder = test.parent()?;
+        let binaries = if folder.ends_with("deps") {
+            folder.parent()?
+        } else {
+            folder
+        };
+        Some(binaries.join("rkvd"))
     };
     let path = chosen.map(PathBuf::from).or_else(built).unwrap_or_default();
     if path.is_file() {
@@ -57,14 +61,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_daemon_is_found_above_the_folder_of_the_test() {
+    fn the_daemon_is_found_above_the_folder_of_a_test_and_beside_a_program() {
         let target = tempfile::tempdir().expect("a folder");
         let daemon = target.path().join("rkvd");
         fs::write(&daemon, "").expect("write");
-        assert_eq!(
-            locate(&target.path().join("deps/api-0123"), None),
-            Ok(daemon)
-        );
+        for test in ["deps/api-0123", "rkv-robustness"] {
+            let found = locate(&target.path().join(test), None);
+            assert_eq!(found, Ok(daemon.clone()));
+        }
     }
 
     #[test]

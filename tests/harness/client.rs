@@ -68,7 +68,7 @@ impl Client {
     }
 
     /// A client of another node that shares this one's set-up.
-    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+    pub fn at(&self, address: SocketAddr) -> Self {
         Self {
             http: self.http.clone(),
             base: format!("http://{address}"),

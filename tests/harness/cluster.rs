@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::loopback::Loopback;
 use crate::node::{NodeProcess, NodeSpec};
+use crate::proxy::Links;
 use crate::report;
 use crate::wait::{self, GENEROUS, check};
 
@@ -25,10 +26,14 @@ const PROBE: &str = "/keys/-";
 pub struct Cluster {
     // Before `folder`: processes end first, then their files go.
     nodes: BTreeMap<u64, NodeProcess>,
+    /// The last id that was given. None is given twice, forgotten or not.
+    newest: u64,
     folder: TempDir,
     loopback: Loopback,
     client: Client,
     flags: Vec<String>,
+    links: Option<Links>,
+    failpoints: Option<String>,
 }
 
 impl Cluster {
@@ -55,11 +60,26 @@ impl Cluster {
         let unused = loopback.free().expect("a port on this address");
         Self {
             nodes: BTreeMap::new(),
+            newest: 0,
             folder: folder.expect("a temporary folder"),
             loopback,
             client: Client::new(unused),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            links: None,
+            failpoints: None,
         }
+    }
+
+    /// A cluster without a node yet, whose nodes will call each other through `links`.
+    pub fn behind(links: Links, flags: &[&str]) -> Self {
+        let mut cluster = Self::empty(flags);
+        cluster.links = Some(links);
+        cluster
+    }
+
+    /// Arms failpoints in the nodes that are prepared from now on.
+    pub fn set_failpoints(&mut self, failpoints: Option<String>) {
+        self.failpoints = failpoints;
     }
 
     /// Starts nodes, one after the other, until there are `size`.
@@ -78,11 +98,19 @@ impl Cluster {
     ///
     /// When the machine has no ports left.
     pub fn prepare(&mut self) -> u64 {
-        let id = self.nodes.keys().next_back().map_or(1, |newest| newest + 1);
+        self.newest += 1;
+        let id = self.newest;
+        let raft_addr = self.loopback.free().expect("a port on this address");
+        let raft_advertise_addr = self.links.as_ref().map(|links| {
+            let proxy = self.loopback.free().expect("a port on this address");
+            links.open(id, proxy, raft_addr);
+            proxy
+        });
         let spec = NodeSpec {
             id,
             data_dir: self.data_dir(id),
-            raft_addr: self.loopback.free().expect("a port on this address"),
+            raft_addr,
+            raft_advertise_addr,
             http_addr: self.loopback.free().expect("a port on this address"),
             join: self
                 .nodes
@@ -90,7 +118,7 @@ impl Cluster {
                 .map(|node| node.spec().http_addr)
                 .collect(),
             flags: self.flags.clone(),
-            failpoints: None,
+            failpoints: self.failpoints.clone(),
         };
         let log = self.folder.path().join(format!("node-{id}.log"));
         self.nodes.insert(id, NodeProcess::new(spec, log));
@@ -151,6 +179,16 @@ impl Cluster {
     /// Forgets a node, for instance one that was removed; its process is ended, its files stay.
     pub fn forget(&mut self, id: u64) {
         self.nodes.remove(&id);
+    }
+
+    /// SIGKILL to these nodes in the same moment; returns when they are gone.
+    pub fn kill_together(&mut self, ids: &[u64]) {
+        for &id in ids {
+            self.node_mut(id).start_kill();
+        }
+        for &id in ids {
+            self.node_mut(id).kill9();
+        }
     }
 
     /// Starts a node again and waits until the cluster is [ready](Self::ready).
@@ -238,6 +276,71 @@ impl Cluster {
     ///
     /// When a node does not catch up, or the states differ.
     pub async fn agree(&mut self) {
+        self.agree_on_values(usize::MAX).await;
+    }
+
+    /// [`Self::agree`] for large states: all keys, and the values of so many of them at the most,
+    /// spread over all.
+    ///
+    /// # Panics
+    ///
+    /// When a node does not catch up, or the states differ.
+    pub async fn agree_on_values(&mut self, most: usize) {
+        let leader = self.caught_up().await;
+        let running = self.running();
+        let expected = self.client(leader).stale_keys().await;
+        for &id in &running {
+            assert!(
+                self.client(id).stale_keys().await == expected,
+                "the keys of node {id} differ from those of leader {leader}"
+            );
+        }
+        for key in expected
+            .iter()
+            .step_by(expected.len().div_ceil(most).max(1))
+        {
+            let value = self.client(leader).stale_value(key).await;
+            for &id in &running {
+                let here = self.client(id).stale_value(key).await;
+                assert!(
+                    here == value,
+                    "'{key}' on node {id} differs from leader {leader}"
+                );
+            }
+        }
+    }
+
+    /// Waits until every running node has applied the same entries, and checks that they computed
+    /// the same.
+    ///
+    /// # Panics
+    ///
+    /// When they do not come to the same entry, or computed something else there.
+    pub async fn equal_digests(&mut self) {
+        let running = self.running();
+        wait::until("the nodes are at one entry", GENEROUS, async || {
+            let mut marks = Vec::new();
+            for &id in &running {
+                let stats = self.client(id).stats().await;
+                check(stats.fsm.quarantine.is_none(), || format!("{stats:?}"))?;
+                marks.push(stats.fsm.digest.ok_or("no digest yet")?);
+            }
+            let at_one = marks.iter().all(|mark| mark.index == marks[0].index);
+            check(at_one, || format!("{marks:?}"))?;
+            // Not an `Err`: it does not mend itself.
+            assert!(marks.iter().all(|mark| *mark == marks[0]), "{marks:?}");
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Waits until every running node has applied what the leader's log holds, and returns the
+    /// leader.
+    ///
+    /// # Panics
+    ///
+    /// When a node does not catch up.
+    pub async fn caught_up(&mut self) -> u64 {
         let leader = self.leader().await;
         let running = self.running();
         let goal = self.client(leader).stats().await.last_log_index;
@@ -252,24 +355,12 @@ impl Cluster {
             )
             .await;
         }
-        let expected = self.client(leader).stale_keys().await;
-        for &id in &running {
-            assert_eq!(
-                self.client(id).stale_keys().await,
-                expected,
-                "keys of node {id}"
-            );
-        }
-        for key in &expected {
-            let value = self.client(leader).stale_value(key).await;
-            for &id in &running {
-                let here = self.client(id).stale_value(key).await;
-                assert!(
-                    here == value,
-                    "'{key}' on node {id} differs from leader {leader}"
-                );
-            }
-        }
+        leader
+    }
+
+    /// Leaves data directories and logs where they are.
+    pub fn keep_files(&mut self) {
+        self.folder.disable_cleanup(true);
     }
 
     /// Prints the command lines, folders and logs of all nodes, as a failed test does.
@@ -310,14 +401,13 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for node in self.nodes.values_mut() {
-            node.kill9();
-        }
+        self.kill_together(&self.ids());
         let failed = thread::panicking();
         if failed {
             self.report();
         }
-        self.folder
-            .disable_cleanup(failed || std::env::var_os(KEEP).is_some());
+        if failed || std::env::var_os(KEEP).is_some() {
+            self.keep_files();
+        }
     }
 }

@@ -7,6 +7,8 @@
 //! - [`Client`] sends one request and hands back the [`Answer`]; following a redirect is explicit,
 //!   so that tests see who answered what.
 //! - [`EventStream`] reads the answer of `/fsm/events` as it comes.
+//! - [`Links`] are the connections between the nodes of a cluster that was made
+//!   [`behind`](Cluster::behind) them, to be cut, slowed down or silenced one direction at a time.
 //! - [`Connection`] speaks HTTP byte by byte, for what a well-behaved client never sends.
 //! - [`Workload`] writes in the background and knows of each write whether it was acknowledged;
 //!   [`History::verify`] holds the cluster to that.
@@ -25,7 +27,9 @@ mod history;
 mod loopback;
 mod node;
 mod process;
+mod proxy;
 mod report;
+mod small_disk;
 pub mod views;
 pub mod wait;
 mod workload;
@@ -39,4 +43,6 @@ pub use history::{Fate, History, Write};
 pub use loopback::Loopback;
 pub use node::{NodeProcess, NodeSpec};
 pub use process::{Exit, Process};
+pub use proxy::{Links, Traffic};
+pub use small_disk::SmallDisk;
 pub use workload::Workload;

@@ -23,6 +23,8 @@ pub struct NodeSpec {
     pub data_dir: PathBuf,
     /// `--raft-addr`.
     pub raft_addr: SocketAddr,
+    /// `--raft-advertise-addr`, where peers are to call it somewhere else.
+    pub raft_advertise_addr: Option<SocketAddr>,
     /// `--server-addr`.
     pub http_addr: SocketAddr,
     /// `--join`, once each.
@@ -46,11 +48,19 @@ impl NodeSpec {
             "--server-addr".into(),
             self.http_addr.to_string().into(),
         ];
+        if let Some(address) = self.raft_advertise_addr {
+            arguments.extend(["--raft-advertise-addr".into(), address.to_string().into()]);
+        }
         for address in &self.join {
             arguments.extend(["--join".into(), address.to_string().into()]);
         }
         arguments.extend(self.flags.iter().map(Into::into));
         arguments
+    }
+
+    /// Where its peers call it, which is also how the membership knows it.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.raft_advertise_addr.unwrap_or(self.raft_addr)
     }
 
     /// The daemon with this command line, and nothing from the environment of the tests.
@@ -135,6 +145,13 @@ impl NodeProcess {
         self.process.as_mut().is_some_and(Process::is_running)
     }
 
+    /// SIGKILL; returns at once. [`Self::kill9`] is to follow.
+    pub fn start_kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.start_kill();
+        }
+    }
+
     /// SIGKILL; returns when it is gone. A node that is not there stays so.
     pub fn kill9(&mut self) {
         if let Some(mut process) = self.process.take() {
@@ -145,6 +162,16 @@ impl NodeProcess {
     /// SIGTERM; returns at once.
     pub fn terminate(&self) {
         self.started().terminate();
+    }
+
+    /// SIGSTOP; returns at once.
+    pub fn pause(&self) {
+        self.started().pause();
+    }
+
+    /// SIGCONT; returns at once.
+    pub fn resume(&self) {
+        self.started().resume();
     }
 
     /// Waits until it ends by itself.

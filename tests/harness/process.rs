@@ -52,10 +52,16 @@ impl Process {
         })
     }
 
+    /// SIGKILL; returns at once, so that several can be killed in the same moment.
+    pub fn start_kill(&mut self) {
+        // Fails only for a process that was waited for: then it is gone already.
+        let _ = self.child.kill();
+    }
+
     /// Ends it with SIGKILL and waits until it is gone, so that its ports and locks are free.
     pub fn kill9(&mut self) {
-        // Both fail only for a process that was waited for: then it is gone already.
-        let _ = self.child.kill();
+        self.start_kill();
+        // Fails only for a process that was waited for.
         let _ = self.child.wait();
     }
 
@@ -65,8 +71,30 @@ impl Process {
     ///
     /// When the process is gone already.
     pub fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)
-            .unwrap_or_else(|error| panic!("SIGTERM to process {}: {error}", self.child.id()));
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it keeps its sockets and locks, and does nothing. Returns at once.
+    ///
+    /// # Panics
+    ///
+    /// When the process is gone already.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT: it goes on, and has not noticed that it was away.
+    ///
+    /// # Panics
+    ///
+    /// When the process is gone already.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal)
+            .unwrap_or_else(|error| panic!("{signal:?} to process {}: {error}", self.child.id()));
     }
 
     /// Whether it still runs.

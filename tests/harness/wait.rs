@@ -19,18 +19,34 @@ pub const GENEROUS: Duration = Duration::from_secs(60);
 pub async fn until<T>(
     what: &str,
     within: Duration,
-    mut probe: impl AsyncFnMut() -> Result<T, String>,
+    probe: impl AsyncFnMut() -> Result<T, String>,
 ) -> T {
+    let waited = try_until(what, within, probe).await;
+    waited.unwrap_or_else(|in_vain| panic!("{in_vain}"))
+}
+
+/// [`until`] for those who go on when it was in vain.
+///
+/// # Errors
+///
+/// What [`until`] panics with.
+pub async fn try_until<T>(
+    what: &str,
+    within: Duration,
+    mut probe: impl AsyncFnMut() -> Result<T, String>,
+) -> Result<T, String> {
     let deadline = Instant::now() + within;
     let mut seen = "nothing yet".to_owned();
     loop {
-        match timeout_at(deadline, probe()).await {
-            Ok(Ok(value)) => return value,
+        let looked = timeout_at(deadline, probe()).await;
+        let is_late = looked.is_err() || Instant::now() >= deadline;
+        match looked {
+            Ok(Ok(value)) => return Ok(value),
             Ok(Err(other)) => seen = other,
-            Err(_) => panic!("waited {within:?} until {what}; last seen: {seen}"),
+            Err(_) => {}
         }
-        if Instant::now() >= deadline {
-            panic!("waited {within:?} until {what}; last seen: {seen}");
+        if is_late {
+            return Err(format!("waited {within:?} until {what}; last seen: {seen}"));
         }
         sleep(POLL).await;
     }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use rkv_tests::wait::{GENEROUS, check, until};
 use rkv_tests::{Cluster, Workload};
 
-use crate::guests::{ModuleView, equal_digests, fsm, kv_v2};
+use crate::guests::{ModuleView, fsm, kv_v2};
 
 /// What a node can be in the middle of, in the order in which it comes, and how often it came to
 /// that already: a node that starts replays the log, and with it the bundled module.
@@ -86,7 +86,7 @@ async fn die_at((step, replayed): (&str, u32), victim_leads: bool) {
     }
     let history = workload.stop().await;
     cluster.ready().await;
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
     for id in cluster.ids() {
         let active = fsm(&cluster.client(id)).await.active.module;
         assert_eq!(Some(active), module, "node {id} after {step}");

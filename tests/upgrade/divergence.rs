@@ -4,7 +4,7 @@ use reqwest::Method;
 use rkv_tests::Cluster;
 use rkv_tests::wait::{GENEROUS, check, until};
 
-use crate::guests::{equal_digests, kv_v2, upload};
+use crate::guests::{kv_v2, upload};
 
 /// Checkpoints soon, and few snapshots: what heals is the repair.
 const FLAGS: [&str; 4] = [
@@ -42,7 +42,7 @@ async fn healed(cluster: &mut Cluster, id: u64) {
     .await;
     cluster.client(id).get("/health").await.expect(200);
     assert!(cluster.node(id).log().contains("quarantined"));
-    equal_digests(cluster).await;
+    cluster.equal_digests().await;
     cluster.agree().await;
 }
 
@@ -111,7 +111,7 @@ async fn a_node_with_another_engine_applies_nothing_and_says_why() {
     cluster.node_mut(odd).kill9();
     cluster.node_mut(odd).spec_mut().failpoints = None;
     cluster.restart(odd).await;
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
     cluster.agree().await;
 }
 

@@ -3,7 +3,7 @@
 use rkv_tests::Cluster;
 use rkv_tests::wait::{GENEROUS, check, until};
 
-use crate::guests::{equal_digests, faulty, fsm, upload};
+use crate::guests::{faulty, fsm, upload};
 
 /// A cluster that runs the faulty module, and its leader.
 async fn start(flags: &[&str]) -> (Cluster, u64) {
@@ -90,7 +90,7 @@ async fn an_old_module_that_cannot_be_asked_for_its_state_stays_until_it_is_gone
         );
     }
     assert_eq!(fsm(&client).await.active.since, active.since);
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
     let reset = format!("{again}&state=reset");
     client.act(&reset, "").await.expect(200);
     for id in cluster.ids() {
@@ -101,7 +101,7 @@ async fn an_old_module_that_cannot_be_asked_for_its_state_stays_until_it_is_gone
         })
         .await;
     }
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
 }
 
 /// Its state is lost on the node that restarts, and good on those that never had to restore it.
@@ -159,7 +159,7 @@ async fn a_node_that_cannot_restore_its_state_follows_and_takes_the_next_one() {
         Ok(())
     })
     .await;
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
     for id in cluster.ids() {
         let answer = cluster.client(id).post("/fsm/query", "get").await;
         assert_eq!(answer.expect(200).text(), "40", "node {id}");
@@ -216,7 +216,7 @@ async fn a_cluster_that_lost_its_state_everywhere_can_be_given_another_module() 
         let answer = cluster.client(leader).act("/fsm/apply", "add").await;
         assert_eq!(answer.expect(200).text(), n.to_string());
     }
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
 }
 
 #[tokio::test]

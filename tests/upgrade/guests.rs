@@ -80,26 +80,6 @@ pub(crate) async fn fsm(client: &Client) -> Fsm {
     client.get("/fsm").await.expect(200).json()
 }
 
-/// Waits until every running node has applied the same entries, and checks that they computed the
-/// same.
-pub(crate) async fn equal_digests(cluster: &mut Cluster) {
-    let running = cluster.running();
-    until("the nodes are at one entry", GENEROUS, async || {
-        let mut marks = Vec::new();
-        for &id in &running {
-            let stats = cluster.client(id).stats().await;
-            check(stats.fsm.quarantine.is_none(), || format!("{stats:?}"))?;
-            marks.push(stats.fsm.digest.ok_or("no digest yet")?);
-        }
-        let at_one = marks.iter().all(|mark| mark.index == marks[0].index);
-        check(at_one, || format!("{marks:?}"))?;
-        // Not an `Err`: it does not mend itself.
-        assert!(marks.iter().all(|mark| *mark == marks[0]), "{marks:?}");
-        Ok(())
-    })
-    .await;
-}
-
 /// Uploads a module to the leader and waits until every running node has it ready.
 pub(crate) async fn upload(cluster: &mut Cluster, bytes: Bytes) -> ModuleView {
     let leader = cluster.leader().await;

@@ -4,7 +4,7 @@ use rkv_tests::Cluster;
 use rkv_tests::wait::{GENEROUS, check, until};
 use serde_json::Value;
 
-use crate::guests::{equal_digests, faulty, fsm, kv_v2, ledger, upload};
+use crate::guests::{faulty, fsm, kv_v2, ledger, upload};
 
 #[tokio::test]
 async fn a_rollback_to_the_previous_state_says_how_many_writes_it_drops() {
@@ -44,7 +44,7 @@ async fn a_rollback_to_the_previous_state_says_how_many_writes_it_drops() {
         let client = cluster.client(id);
         assert_eq!(client.value("b").await.expect("back"), "new", "node {id}");
     }
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
 }
 
 #[tokio::test]
@@ -128,13 +128,13 @@ async fn a_module_started_from_a_snapshot_has_every_write_and_does_not_ask_the_o
         assert_eq!(client.value("key-29").await.expect("there"), "149");
         assert_eq!(fsm(&client).await.active.module, module);
     }
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
     cluster.agree().await;
     // A node that replays it comes to the same state.
     let follower = cluster.follower().await;
     cluster.node_mut(follower).kill9();
     cluster.restart(follower).await;
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
     cluster.agree().await;
 }
 
@@ -163,7 +163,7 @@ async fn commands_that_trapped_stay_failed_when_the_log_is_run_again() {
         let answer = cluster.client(id).post("/fsm/query", "get").await;
         assert_eq!(answer.expect(200).text(), "70", "node {id}");
     }
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
 }
 
 #[tokio::test]
@@ -188,5 +188,5 @@ async fn limits_that_the_state_does_not_fit_into_are_refused_and_nothing_changes
         assert_eq!(client.value("large-7").await.expect("there"), value);
         assert_eq!(fsm(&client).await.active.since, before.since);
     }
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
 }

@@ -117,8 +117,8 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let local = Arc::new(Local::new(
         database.clone(),
         &identity,
-        raft_addr,
-        http_addr,
+        config.raft_advertise_addr.clone().unwrap_or(raft_addr),
+        config.server_advertise_addr.clone().unwrap_or(http_addr),
     ));
     if identity.origin == Origin::Bootstrap && local.cluster().is_none() {
         local.found_cluster().await?;
@@ -201,7 +201,8 @@ async fn check_covered(
     })
 }
 
-/// Listens on `addr`; the address to tell others is the same with the port that was given.
+/// Listens on `addr`; the address to tell others, unless another is advertised, is the same with
+/// the port that was given.
 async fn bind(flag: &'static str, addr: &str) -> Result<(TcpListener, String), StartError> {
     let failed = |source| StartError::Bind {
         flag,
@@ -230,7 +231,12 @@ async fn start_raft(
         log.clone(),
         state_machine,
     );
-    started.await.map_err(|error| failed(&error))
+    let raft = started.await.map_err(|error| failed(&error))?;
+    // Its metrics are those of a blank node until its core has run for the first time: term 0 and no
+    // members, so that a member that restarts would take itself for a stranger.
+    let running = raft.with_raft_state(|_| ()).await;
+    running.map_err(|error| failed(&error))?;
+    Ok(raft)
 }
 
 fn raft_config(id: NodeId, timing: &RaftTiming, keep_entries: u64) -> openraft::Config {

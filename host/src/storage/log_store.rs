@@ -15,6 +15,7 @@ use super::schema::{COMMITTED, LOG, PURGED, VOTE, decode_entry, weight};
 use super::tail::Tail;
 use super::writer::Writer;
 use super::{Database, PurgeFloor, StorageError, WriterStats};
+use crate::failpoint;
 use crate::types::{Entry, LogId, LogIndex, TypeConfig, Vote};
 
 /// How much memory the log may use.
@@ -185,12 +186,18 @@ impl LogStore {
         }
         self.inner.writer.queue().room().await;
         let appended = self.inner.tail.lock().append(&entries)?;
+        let done = if failpoint::is_armed("append-not-awaited") {
+            callback.io_completed(Ok(()));
+            Done::Reply(oneshot::channel().0)
+        } else {
+            Done::Flushed(callback)
+        };
         self.push(Op::Append {
             entries,
             position: appended.position,
             weight: appended.weight,
             ticket: appended.ticket,
-            done: Done::Flushed(callback),
+            done,
         })
     }
 }
@@ -208,7 +215,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let vote = *vote;
-        self.durable(|done| Op::Vote { vote, done }).await?;
+        if !failpoint::is_armed("vote-not-saved") {
+            self.durable(|done| Op::Vote { vote, done }).await?;
+        }
         self.inner.marks.lock().vote = Some(vote);
         Ok(())
     }
