@@ -4,6 +4,7 @@ mod activation;
 mod events;
 mod fsm;
 mod keys;
+mod leftover;
 mod listing;
 mod modules;
 mod nodes;

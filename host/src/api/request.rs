@@ -14,7 +14,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Bytes of a body that is too large which are read all the same: a client that is still sending
 /// when it is answered and cut off may never see the answer.
-const DISCARDED_BYTES: usize = 64 << 20;
+pub(super) const DISCARDED_BYTES: usize = 64 << 20;
 
 /// Reads a whole body of at most `limit` bytes.
 pub(crate) async fn read_body(body: Body, what: &str, limit: usize) -> Result<Bytes, Problem> {

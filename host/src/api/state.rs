@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::leftover::read_first;
 use super::problem::Problem;
 use super::redirect::{Failed, locate};
 use super::request::query_text;
@@ -85,6 +86,7 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(state)
         .layer(from_fn(locate))
+        .layer(from_fn(read_first))
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

@@ -1,0 +1,96 @@
+//! Answers that come before the whole request was read, such as a redirect. A connection that is
+//! closed with unread bytes is reset, and a client that is still sending may never see its answer: so
+//! the rest is read first, within bounds.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::header;
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::sync::oneshot;
+
+use super::request::DISCARDED_BYTES;
+
+/// How long an answer waits for the rest of its request.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Reads what the handler left of the request before the answer goes out.
+pub(super) async fn read_first(request: Request, next: Next) -> Response {
+    // There is nothing to read, or nothing is sent before the client is told to.
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return next.run(request).await;
+    }
+    let (back, mut left) = oneshot::channel();
+    let lent = |body| Lent {
+        body: Some(body),
+        back: Some(back),
+    };
+    let request = request.map(|body| Body::new(lent(body)));
+    let response = next.run(request).await;
+    if let Ok(body) = left.try_recv() {
+        // A client that is too slow gets its answer all the same.
+        let _ = tokio::time::timeout(DEADLINE, discard(body)).await;
+    }
+    response
+}
+
+async fn discard(mut body: Body) {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > DISCARDED_BYTES {
+        return;
+    }
+    let mut discarded = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        discarded += frame.data_ref().map_or(0, Bytes::len);
+        if discarded > DISCARDED_BYTES {
+            return;
+        }
+    }
+}
+
+/// A request's body, which comes back when the handler is done with it.
+struct Lent {
+    body: Option<Body>,
+    back: Option<oneshot::Sender<Body>>,
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
+            // Nobody waits when the request was cancelled.
+            let _ = back.send(body);
+        }
+    }
+}
