@@ -142,7 +142,7 @@ async fn a_node_without_a_state_goes_on_with_a_module_that_starts_from_a_snapsho
     .await;
     let target = format!("/fsm/activate?module={module}&from=snapshot");
     client.act(&target, "").await.expect(200);
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
     assert_eq!(cluster.client(odd).stats().await.fsm.repairs, 0);
     cluster.agree().await;
 }

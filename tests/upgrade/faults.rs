@@ -239,5 +239,5 @@ async fn a_module_that_cannot_restore_the_state_is_refused_on_every_node() {
         client.act("/fsm/apply", "add").await.expect(200).text(),
         "2"
     );
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
 }

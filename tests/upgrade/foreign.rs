@@ -9,7 +9,7 @@ use rkv_guest_tools::{Language, counter};
 use rkv_tests::wait::{GENEROUS, check, until};
 use rkv_tests::{Client, Cluster};
 
-use crate::guests::{ModuleView, equal_digests, fsm, ready, upload};
+use crate::guests::{ModuleView, fsm, ready, upload};
 
 /// A module in Python has 18 MB: compiling it takes many seconds on an idle machine.
 const PATIENT: Duration = Duration::from_secs(600);
@@ -99,7 +99,7 @@ async fn a_module_in_c_survives_restarts_and_reaches_new_nodes_by_snapshot() {
             "node {id}"
         );
     }
-    equal_digests(&mut cluster).await;
+    cluster.equal_digests().await;
 }
 
 /// On one node, as each of them compiles the module in Python.

@@ -78,7 +78,9 @@ impl Consensus {
             StartWith::State => StateSource::Migrate,
             StartWith::Nothing => StateSource::Reset,
             StartWith::Previous => StateSource::Previous,
-            StartWith::Snapshot => StateSource::Snapshot(self.common_snapshot(&voters)?),
+            StartWith::Snapshot => {
+                StateSource::Snapshot(self.base(&request, fingerprint, &voters).await?)
+            }
         };
         let skip = match state {
             StateSource::Snapshot(base) => fsm.traps_behind(base).await?,
@@ -170,6 +172,28 @@ impl Consensus {
         Ok(previous.until)
     }
 
+    /// The snapshot to start from. If there is none that every voter has, they are asked to take one:
+    /// the module may have kept them from it at the last checkpoint.
+    async fn base(
+        &self,
+        request: &ActivateRequest,
+        fingerprint: [u8; 32],
+        voters: &[NodeStatus],
+    ) -> Result<LogIndex, ModuleCallError> {
+        if let Ok(base) = self.common_snapshot(voters) {
+            return Ok(base);
+        }
+        self.propose_checkpoint(true).await?;
+        let deadline = Instant::now() + READY_PATIENCE;
+        loop {
+            let voters = self.voters_ready_for(request, fingerprint).await?;
+            match self.common_snapshot(&voters) {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(READY_POLL).await,
+                found => return found,
+            }
+        }
+    }
+
     /// The newest snapshot that every voter has, of a state that today's came from.
     fn common_snapshot(&self, voters: &[NodeStatus]) -> Result<LogIndex, ModuleCallError> {
         let since = self.parts.fsm.state_since();
@@ -182,7 +206,7 @@ impl Consensus {
         common.pop_last().ok_or_else(|| {
             ModuleCallError::Conflict(format!(
                 "no snapshot since log index {since}, where today's state began, is on every \
-                 voter's disk: wait for the next one, or use state=reset"
+                 voter's disk, and none could be taken now: use state=reset"
             ))
         })
     }

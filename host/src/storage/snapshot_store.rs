@@ -145,6 +145,12 @@ impl SnapshotStore {
         let others = std::mem::replace(&mut *self.folder.kept.lock(), vec![placed.clone()]);
         let others = others.iter().filter(|other| other.path() != placed.path());
         others.map(SnapshotFile::path).try_for_each(remove)?;
+        // Otherwise the power may bring them back, and the newest of them would be believed.
+        let dir = &self.folder.path;
+        self.folder
+            .files
+            .sync_dir(dir)
+            .map_err(StorageError::io("sync directory", dir))?;
         Ok(placed)
     }
 
