@@ -12,6 +12,7 @@ use super::error::FsmError;
 use super::events::Events;
 use super::halt::Halt;
 use super::host_state::HostState;
+use super::keeping::Keeping;
 use super::registry::Registry;
 use crate::failpoint;
 use crate::storage::{Database, LogStore, PurgeFloor, SnapshotStore, TrapLedger};
@@ -50,6 +51,8 @@ pub(super) struct Machine {
     pub(super) frozen: Option<FrozenState>,
     /// What a leader computed, where this node has to look whether it did too.
     pub(super) claims: Vec<Claim>,
+    /// The state from before the last activation, while it is being written.
+    pub(super) keeping: Option<Keeping>,
     pub(super) cluster: Option<ClusterId>,
 }
 
@@ -64,6 +67,7 @@ impl Machine {
             generation: 0,
             frozen: None,
             claims: Vec::new(),
+            keeping: None,
             cluster: None,
         }
     }
@@ -71,9 +75,13 @@ impl Machine {
     /// Applies entries that follow the last one applied, in order. Answers one reply each. An error
     /// means that the node has to stop.
     pub(super) fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, FsmError> {
+        if let Some(ended) = self.keeping.take_if(|keeping| keeping.until().is_none()) {
+            ended.finish()?;
+        }
         let mut replies = Vec::with_capacity(entries.len());
-        for run in runs(entries) {
-            match self.apply_run(run) {
+        // One at a time: a trap takes the instance with it, and then it has to be known whose it was.
+        for run in entries.chunks(1) {
+            match self.apply_one(run) {
                 Ok(applied) => replies.extend(applied),
                 Err(error) if error.costs_the_state_only() => {
                     self.halt(error);
@@ -86,9 +94,8 @@ impl Machine {
         Ok(replies)
     }
 
-    /// Applies one run of commands or one other entry, and recovers from faults that are the
-    /// command's own.
-    fn apply_run(&mut self, run: &[Entry]) -> Result<Vec<Reply>, FsmError> {
+    /// Applies one entry, and recovers from faults that are the command's own.
+    fn apply_one(&mut self, run: &[Entry]) -> Result<Vec<Reply>, FsmError> {
         let clock_ms = self.host.clock_ms;
         match self.step(run) {
             Ok(replies) => Ok(replies),
@@ -99,7 +106,7 @@ impl Machine {
                     return Ok(Vec::new());
                 };
                 let index = first.log_id.index;
-                tracing::warn!(index, entries = run.len(), %fault, "a fault in apply");
+                tracing::warn!(index, %fault, "a fault in apply");
                 self.recover(run, index, fault)
             }
         }
@@ -112,15 +119,6 @@ impl Machine {
         fault: Fault,
     ) -> Result<Vec<Reply>, FsmError> {
         match fault {
-            Fault::Trap(_) | Fault::Memory if run.len() > 1 => {
-                // The batch had the fuel of one entry: each fails exactly if it fails alone.
-                self.rebuild()?;
-                let mut replies = Vec::with_capacity(run.len());
-                for entry in run {
-                    replies.extend(self.apply_run(std::slice::from_ref(entry))?);
-                }
-                Ok(replies)
-            }
             Fault::Trap(kind) => self.leave_out(run, index, kind),
             Fault::Memory => {
                 self.rebuild()?;
@@ -241,6 +239,7 @@ impl Machine {
                 Proposal::RemoveModule { module } => return self.remove_module(*module),
                 Proposal::DropPrevious => {
                     self.host.previous = None;
+                    self.keeping = None;
                     self.parts.snapshots.drop_previous()?;
                 }
             },
@@ -289,10 +288,11 @@ impl Machine {
         Ok(self.parts.registry.load(module)?.instantiate(limits))
     }
 
-    pub(super) fn replace_instance(&mut self, instance: Option<Instance>) {
-        self.instance = instance;
+    /// Answers the old one.
+    pub(super) fn replace_instance(&mut self, instance: Option<Instance>) -> Option<Instance> {
         self.frozen = None;
         self.generation += 1;
+        std::mem::replace(&mut self.instance, instance)
     }
 }
 
