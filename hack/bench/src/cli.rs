@@ -8,6 +8,9 @@ use clap::{Parser, Subcommand};
 
 use crate::cluster::Launch;
 
+/// Time to load a thousand keys, with much to spare.
+const LOADING: Duration = Duration::from_millis(200);
+
 /// Measures rkvd against its performance bars, on loopback, with real processes.
 #[derive(Debug, Parser)]
 #[command(name = "rkv-bench", version)]
@@ -23,7 +26,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
 
-    /// Length of the measured phase in seconds, 1 to 60 (failover counts rounds instead)
+    /// Length of the measured phase in seconds, 1 to 60 (failover, switch and trap count rounds instead)
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60), global = true)]
     seconds: u64,
 }
@@ -38,7 +41,11 @@ pub(crate) enum Scenario {
     Snapshot(SnapshotArgs),
     /// The time without acknowledged writes when the leader dies or hands over
     Failover,
-    /// All of them, snapshot with one node and with three
+    /// The longest pause of a writer while the state machine is switched, and switched back
+    Switch(LoadArgs),
+    /// The longest pause of other writers when a command traps
+    Trap(LoadArgs),
+    /// All of them, snapshot with one node and with three, switch with few keys and with many
     All(SizeArgs),
 }
 
@@ -56,6 +63,43 @@ pub(crate) struct SizeArgs {
     /// State to snapshot, in megabytes of values, 1 to 2000
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=2000))]
     pub(crate) megabytes: u64,
+}
+
+/// A store under load.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct LoadArgs {
+    /// Keys of 16 bytes with values of 100, 1,000 to 4,000,000
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1000..=4_000_000))]
+    pub(crate) keys: u64,
+    /// Clients that write as fast as they are answered, 1 to 256
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=256))]
+    pub(crate) writers: u64,
+    /// How often, 1 to 100
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub(crate) rounds: u64,
+}
+
+impl LoadArgs {
+    /// What the bars speak of, with another number of keys.
+    pub(crate) fn with_keys(keys: u64) -> Self {
+        Self {
+            keys,
+            writers: 32,
+            rounds: 10,
+        }
+    }
+}
+
+impl Scenario {
+    /// No scenario takes longer than this and its measured phase. One that does is stuck.
+    pub(crate) fn limit(self) -> Duration {
+        match self {
+            Self::Switch(args) | Self::Trap(args) => {
+                Duration::from_secs(180 + 30 * args.rounds) + LOADING * (args.keys / 1000) as u32
+            }
+            _ => Duration::from_secs(180),
+        }
+    }
 }
 
 impl Cli {
@@ -77,6 +121,7 @@ impl Cli {
                 .clone()
                 .unwrap_or_else(|| target.join("release/rkvd")),
             dir: self.dir.clone().unwrap_or_else(|| target.to_owned()),
+            target: target.to_owned(),
         })
     }
 }
@@ -117,5 +162,7 @@ mod tests {
     fn unbounded_runs_are_refused() {
         assert!(Cli::try_parse_from(["rkv-bench", "latency", "--seconds", "61"]).is_err());
         assert!(Cli::try_parse_from(["rkv-bench", "snapshot", "--megabytes", "0"]).is_err());
+        assert!(Cli::try_parse_from(["rkv-bench", "trap", "--keys", "4000001"]).is_err());
+        assert!(Cli::try_parse_from(["rkv-bench", "switch", "--rounds", "0"]).is_err());
     }
 }

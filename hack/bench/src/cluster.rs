@@ -20,6 +20,8 @@ pub(crate) struct Launch {
     pub(crate) daemon: PathBuf,
     /// Where the data directories are made, in a temporary folder.
     pub(crate) dir: PathBuf,
+    /// Cargo's target folder, for what is built on demand.
+    pub(crate) target: PathBuf,
 }
 
 impl Launch {
@@ -115,6 +117,20 @@ impl Cluster {
         }
         Ok(())
     }
+
+    /// Waits until every node has applied the same entries, and compares what came of them.
+    pub(crate) async fn digests_are_equal(&self) -> Result<bool> {
+        wait::until("all nodes are at one entry", SETTLE, async || {
+            let mut marks = Vec::new();
+            for node in &self.nodes {
+                marks.extend(node.stats().await?.fsm.digest);
+            }
+            let at_one = marks.len() == self.nodes.len()
+                && marks.iter().all(|mark| mark.index == marks[0].index);
+            Ok(at_one.then(|| marks.iter().all(|mark| *mark == marks[0])))
+        })
+        .await
+    }
 }
 
 /// Two loopback addresses that were free a moment ago.
@@ -154,6 +170,7 @@ mod tests {
         let launch = Launch {
             daemon,
             dir: dir.path().to_owned(),
+            target: dir.path().to_owned(),
         };
         let error = Cluster::start(&launch, 1, &[])
             .await

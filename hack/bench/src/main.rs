@@ -6,6 +6,8 @@
 mod cli;
 mod client;
 mod cluster;
+#[path = "../../../host/build/guest.rs"]
+mod guest_build;
 mod node;
 mod response;
 mod samples;
@@ -15,16 +17,12 @@ mod table;
 mod wait;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use cli::{Cli, Scenario};
-
-/// No scenario takes longer than this and its measured phase. One that does is stuck.
-const SCENARIO_LIMIT: Duration = Duration::from_secs(180);
+use cli::{Cli, LoadArgs, Scenario};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -55,6 +53,9 @@ async fn measure(cli: &Cli) -> Result<()> {
             Scenario::Snapshot(cli::SnapshotArgs { nodes: 1, size }),
             Scenario::Snapshot(cli::SnapshotArgs { nodes: 3, size }),
             Scenario::Failover,
+            Scenario::Switch(LoadArgs::with_keys(10_000)),
+            Scenario::Switch(LoadArgs::with_keys(1_000_000)),
+            Scenario::Trap(LoadArgs::with_keys(1_000_000)),
         ],
         one => vec![one],
     };
@@ -67,10 +68,12 @@ async fn measure(cli: &Cli) -> Result<()> {
                 Scenario::Batching => scenarios::batching(&launch, seconds).await,
                 Scenario::Snapshot(args) => scenarios::snapshot(&launch, seconds, args).await,
                 Scenario::Failover => scenarios::failover(&launch).await,
+                Scenario::Switch(args) => scenarios::switch(&launch, args).await,
+                Scenario::Trap(args) => scenarios::trap(&launch, args).await,
                 Scenario::All(_) => bail!("no scenario of its own"),
             }
         };
-        let limit = SCENARIO_LIMIT + seconds;
+        let limit = scenario.limit() + seconds;
         let table = tokio::time::timeout(limit, run)
             .await
             .with_context(|| format!("given up after {} s", limit.as_secs()))??;

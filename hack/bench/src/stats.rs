@@ -28,6 +28,17 @@ pub(crate) struct LogStats {
 pub(crate) struct FsmStats {
     /// Linear memory of the guest, in bytes.
     pub(crate) memory_bytes: u64,
+    /// Commands that trapped since the process started.
+    pub(crate) traps: u64,
+    /// Of all entries up to the last one applied, with what came of them.
+    pub(crate) digest: Option<Mark>,
+}
+
+/// A digest with the last entry that it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Mark {
+    pub(crate) index: u64,
+    pub(crate) digest: String,
 }
 
 impl Stats {
@@ -47,7 +58,7 @@ mod tests {
         let json = format!(
             r#"{{"id":1,"state":"Leader","committed_index":9,"applied_index":{applied},
                 "snapshot_index":{snapshot},"voters":[1],"log":{{"commits":1,"entries":2}},
-                "fsm":{{"memory_bytes":65536,"module":"x"}}}}"#
+                "fsm":{{"memory_bytes":65536,"module":"x","traps":0,"digest":null}}}}"#
         );
         serde_json::from_str(&json).unwrap()
     }

@@ -1,5 +1,7 @@
 //! Switching the state machine at a log index.
 
+use std::time::Instant;
+
 use super::error::FsmError;
 use super::host_state::{ActiveModule, Previous};
 use super::machine::{Machine, StepError};
@@ -28,6 +30,7 @@ impl Machine {
             return Ok(Reply::Rejected(reason));
         }
         failpoint::crash_at("activate-before");
+        let started = Instant::now();
         let instance = match self.newcomer(activation)? {
             Ok(instance) => instance,
             Err(refusal) => return Ok(Reply::Refused(refusal)),
@@ -36,7 +39,7 @@ impl Machine {
             StateSource::Migrate => self.migrate(activation, index, instance)?,
             StateSource::Reset => Ok(Successor {
                 instance,
-                previous: self.keep_previous(activation, index)?,
+                previous: self.measure_previous(activation, index)?,
                 dropped: 0,
             }),
             StateSource::Previous => self.go_back(activation, index, instance)?,
@@ -47,7 +50,15 @@ impl Machine {
             Ok(successor) => successor,
             Err(refusal) => return Ok(Reply::Refused(refusal)),
         };
-        self.take_over(activation, index, successor)
+        let reply = self.take_over(activation, index, successor)?;
+        tracing::info!(
+            module = %activation.module,
+            index,
+            state = ?activation.state,
+            elapsed = ?started.elapsed(),
+            "activated a module"
+        );
+        Ok(reply)
     }
 
     /// What is wrong with an activation before any module is asked.
@@ -104,7 +115,9 @@ impl Machine {
         let module = activation.module;
         let loaded = self.parts.registry.load(module)?;
         let next = ActiveModule::new(activation, loaded.description().clone(), index);
-        if successor.previous.is_none() {
+        let keeps = successor.previous.is_some();
+        if !keeps {
+            self.keeping = None;
             self.parts
                 .snapshots
                 .drop_previous()
@@ -117,8 +130,10 @@ impl Machine {
             // Nodes without a state may be among those that go on from here.
             self.host.restart_digest(index, module);
         }
-        self.replace_instance(Some(successor.instance));
-        tracing::info!(%module, index, state = ?activation.state, "activated a module");
+        let old = self.replace_instance(Some(successor.instance));
+        if keeps {
+            self.keep(old, index)?;
+        }
         failpoint::crash_at("activate-after");
         let dropped = successor.dropped;
         Ok(Reply::Activated { dropped })

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::FsmError;
 use super::host_state::HostState;
+use super::keeping::PreviousState;
 use super::machine::Machine;
-use crate::storage::SnapshotFile;
 use crate::types::{Checkpoint, Entry, LogIndex, Mark, Proposal};
 use crate::wasm::Snapshot;
 
@@ -46,7 +46,7 @@ pub(super) struct FrozenState {
     pub(super) cursor: Option<Snapshot>,
     pub(super) host: HostState,
     /// The state from before the last activation.
-    pub(super) previous: Option<SnapshotFile>,
+    pub(super) previous: PreviousState,
 }
 
 impl Machine {
@@ -105,16 +105,24 @@ impl Machine {
                 return Err(FsmError::Snapshot(fault));
             }
         };
-        let previous = match &self.host.previous {
-            None => None,
-            Some(previous) => self.parts.snapshots.previous(previous.until)?,
-        };
+        let previous = self.previous_state()?;
         Ok(FrozenState {
             generation: self.generation,
             cursor,
             host: self.host.clone(),
             previous,
         })
+    }
+
+    fn previous_state(&self) -> Result<PreviousState, FsmError> {
+        let Some(previous) = &self.host.previous else {
+            return Ok(PreviousState::Nothing);
+        };
+        if let Some(keeping) = &self.keeping {
+            return Ok(keeping.awaited());
+        }
+        let file = self.parts.snapshots.previous(previous.until)?;
+        Ok(file.map_or(PreviousState::Nothing, PreviousState::Kept))
     }
 
     /// The state that waits to be written, unless a newer one was written meanwhile.

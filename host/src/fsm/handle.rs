@@ -254,7 +254,9 @@ impl FsmHandle {
     /// The figures.
     pub fn status(&self) -> FsmStatus {
         let status = self.shared.status();
-        let is_here = |until: &LogIndex| matches!(self.snapshots.previous(*until), Ok(Some(_)));
+        let is_here = |until: &LogIndex| {
+            self.shared.is_keeping(*until) || matches!(self.snapshots.previous(*until), Ok(Some(_)))
+        };
         FsmStatus {
             previous: status.previous.filter(is_here),
             snapshots: self.snapshots.indexes(),

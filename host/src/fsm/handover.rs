@@ -1,19 +1,20 @@
-//! What a new module takes over from the old one, and what is kept of that.
+//! What a new module takes over from the old one, and what is to be kept of that.
 
 use std::ops::ControlFlow;
 
 use super::activation::Successor;
 use super::error::FsmError;
 use super::host_state::Previous;
+use super::keeping::Keeping;
 use super::machine::{Machine, StepError};
 use super::restore::{fill, own_fault};
 use super::section::CHUNK_BYTES;
-use crate::storage::{SnapshotWriter, StorageError};
+use crate::storage::StorageError;
 use crate::types::{Activation, Description, Failure, LogIndex, TrapKind};
 use crate::wasm::{Fault, Instance};
 
 impl Machine {
-    /// The old module's state goes into the new one, and into a file on the way.
+    /// The old module's state goes into the new one.
     pub(super) fn migrate(
         &mut self,
         activation: &Activation,
@@ -30,21 +31,19 @@ impl Machine {
                 dropped: 0,
             }));
         };
-        let mut keeper = self.keeper(activation, index)?;
-        match self.pour(&mut instance, &active.description, keeper.as_mut())? {
-            Poured::Done => {}
-            Poured::Refused(refusal) => return Ok(Err(refusal)),
+        match self.pour(&mut instance, &active.description)? {
+            Poured::Done(bytes) => Ok(Ok(Successor {
+                instance,
+                previous: self.previous_of(activation, index, bytes),
+                dropped: 0,
+            })),
+            Poured::Refused(refusal) => Ok(Err(refusal)),
             Poured::Unreadable(kind) => {
                 self.note_trap(self.active_since(), index, kind)?;
                 self.rebuild()?;
-                return Ok(Err(unreadable(kind)));
+                Ok(Err(unreadable(kind)))
             }
         }
-        Ok(Ok(Successor {
-            instance,
-            previous: self.kept(keeper, index)?,
-            dropped: 0,
-        }))
     }
 
     /// The state from before the last activation goes into the module that it belongs to.
@@ -58,6 +57,9 @@ impl Machine {
         let Some(previous) = self.host.previous.clone() else {
             return Err(FsmError::NoPrevious(index).into());
         };
+        if let Some(keeping) = self.keeping.take() {
+            keeping.finish()?;
+        }
         let gone = FsmError::NoPrevious(previous.until);
         let file = self.parts.snapshots.previous(previous.until);
         let file = file.map_err(FsmError::from)?.ok_or(gone)?;
@@ -71,27 +73,28 @@ impl Machine {
         }
         Ok(Ok(Successor {
             instance,
-            previous: self.keep_previous(activation, index)?,
+            previous: self.measure_previous(activation, index)?,
             dropped: self.host.commands - previous.commands,
         }))
     }
 
-    /// Keeps the state of the module that is about to be replaced. `None` if nobody asked for that,
-    /// or if the module cannot be asked: then that is why it is replaced.
-    pub(super) fn keep_previous(
+    /// What is to be kept of the module that is about to be replaced. `None` if nobody asked for
+    /// that, or if the module cannot be asked: then that is why it is replaced.
+    pub(super) fn measure_previous(
         &mut self,
         activation: &Activation,
         index: LogIndex,
     ) -> Result<Option<Previous>, StepError> {
-        let Some(mut keeper) = self.keeper(activation, index)? else {
+        if !activation.keep_previous {
             return Ok(None);
-        };
+        }
+        let mut bytes = 0;
         let read = self.read_out(|chunk| {
-            keeper.write_chunk(chunk)?;
+            bytes += chunk.len() as u64;
             Ok(ControlFlow::Continue(()))
         })?;
         match read {
-            Ok(()) => Ok(self.kept(Some(keeper), index)?),
+            Ok(()) => Ok(self.previous_of(activation, index, bytes)),
             Err(kind) => {
                 tracing::warn!(%kind, "the state before the activation cannot be kept");
                 Ok(None)
@@ -99,31 +102,34 @@ impl Machine {
         }
     }
 
-    fn keeper(
+    fn previous_of(
         &self,
         activation: &Activation,
         index: LogIndex,
-    ) -> Result<Option<SnapshotWriter>, FsmError> {
+        bytes: u64,
+    ) -> Option<Previous> {
         if !activation.keep_previous || self.instance.is_none() {
-            return Ok(None);
+            return None;
         }
-        Ok(Some(self.parts.snapshots.begin_previous(index)?))
+        Some(Previous {
+            active: self.host.active.clone()?,
+            until: index,
+            bytes,
+            commands: self.host.commands,
+        })
     }
 
-    fn kept(
-        &self,
-        keeper: Option<SnapshotWriter>,
-        index: LogIndex,
-    ) -> Result<Option<Previous>, FsmError> {
-        let (Some(keeper), Some(active)) = (keeper, self.host.active.clone()) else {
-            return Ok(None);
+    /// Has the state of the instance that was replaced at `index` written to disk, unless this is a
+    /// replay and it was.
+    pub(super) fn keep(&mut self, old: Option<Instance>, index: LogIndex) -> Result<(), FsmError> {
+        // One at a time: the older one is of no use any more.
+        self.keeping = None;
+        let snapshots = &self.parts.snapshots;
+        let Some(old) = old.filter(|_| !matches!(snapshots.previous(index), Ok(Some(_)))) else {
+            return Ok(());
         };
-        Ok(Some(Previous {
-            active,
-            until: index,
-            bytes: keeper.finish()?.content_bytes(),
-            commands: self.host.commands,
-        }))
+        self.keeping = Some(Keeping::start(old, snapshots.clone(), index)?);
+        Ok(())
     }
 
     /// Reads the state of the active module, up to its end or to where `take` breaks off. The inner
@@ -170,8 +176,8 @@ impl Machine {
         let instance = self.instantiate(active.module, &active.limits, active.fingerprint)?;
         let failed = |reason: String| FsmError::Fault(format!("it cannot be compacted: {reason}"));
         let mut instance = instance.map_err(|fault| failed(fault.to_string()))?;
-        match self.pour(&mut instance, &active.description, None)? {
-            Poured::Done => {
+        match self.pour(&mut instance, &active.description)? {
+            Poured::Done(_) => {
                 self.replace_instance(Some(instance));
                 Ok(())
             }
@@ -180,22 +186,15 @@ impl Machine {
         }
     }
 
-    /// Puts the state of the active module into `instance`, and into a file too.
-    fn pour(
-        &mut self,
-        instance: &mut Instance,
-        saved: &Description,
-        mut keeper: Option<&mut SnapshotWriter>,
-    ) -> Result<Poured, FsmError> {
+    /// Puts the state of the active module into `instance`.
+    fn pour(&mut self, instance: &mut Instance, saved: &Description) -> Result<Poured, FsmError> {
         let restore = match instance.begin_restore(saved) {
             Ok(restore) => restore,
             Err(fault) => return Ok(Poured::Refused(own_fault(fault)?)),
         };
-        let mut refusal = None;
+        let (mut refusal, mut bytes) = (None, 0);
         let read = self.read_out(|chunk| {
-            if let Some(keeper) = &mut keeper {
-                keeper.write_chunk(chunk)?;
-            }
+            bytes += chunk.len() as u64;
             refusal = own(instance.restore_chunk(&restore, chunk))?;
             Ok(match refusal {
                 None => ControlFlow::Continue(()),
@@ -208,13 +207,14 @@ impl Machine {
         if refusal.is_none() {
             refusal = own(instance.finish_restore(restore))?;
         }
-        Ok(refusal.map_or(Poured::Done, Poured::Refused))
+        Ok(refusal.map_or(Poured::Done(bytes), Poured::Refused))
     }
 }
 
 /// What came of putting a state into another instance.
 enum Poured {
-    Done,
+    /// That many bytes.
+    Done(u64),
     /// By the one that was to take it.
     Refused(Failure),
     /// The one that has it trapped.

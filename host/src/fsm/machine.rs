@@ -12,6 +12,7 @@ use super::error::FsmError;
 use super::events::Events;
 use super::halt::Halt;
 use super::host_state::HostState;
+use super::keeping::Keeping;
 use super::registry::Registry;
 use crate::failpoint;
 use crate::storage::{Database, LogStore, PurgeFloor, SnapshotStore, TrapLedger};
@@ -50,6 +51,8 @@ pub(super) struct Machine {
     pub(super) frozen: Option<FrozenState>,
     /// What a leader computed, where this node has to look whether it did too.
     pub(super) claims: Vec<Claim>,
+    /// The state from before the last activation, while it is being written.
+    pub(super) keeping: Option<Keeping>,
     pub(super) cluster: Option<ClusterId>,
 }
 
@@ -64,6 +67,7 @@ impl Machine {
             generation: 0,
             frozen: None,
             claims: Vec::new(),
+            keeping: None,
             cluster: None,
         }
     }
@@ -71,6 +75,9 @@ impl Machine {
     /// Applies entries that follow the last one applied, in order. Answers one reply each. An error
     /// means that the node has to stop.
     pub(super) fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, FsmError> {
+        if let Some(ended) = self.keeping.take_if(|keeping| keeping.until().is_none()) {
+            ended.finish()?;
+        }
         let mut replies = Vec::with_capacity(entries.len());
         for run in runs(entries) {
             match self.apply_run(run) {
@@ -246,6 +253,7 @@ impl Machine {
                 Proposal::RemoveModule { module } => return self.remove_module(*module),
                 Proposal::DropPrevious => {
                     self.host.previous = None;
+                    self.keeping = None;
                     self.parts.snapshots.drop_previous()?;
                 }
             },
@@ -294,10 +302,11 @@ impl Machine {
         Ok(self.parts.registry.load(module)?.instantiate(limits))
     }
 
-    pub(super) fn replace_instance(&mut self, instance: Option<Instance>) {
-        self.instance = instance;
+    /// Answers the old one.
+    pub(super) fn replace_instance(&mut self, instance: Option<Instance>) -> Option<Instance> {
         self.frozen = None;
         self.generation += 1;
+        std::mem::replace(&mut self.instance, instance)
     }
 }
 

@@ -14,6 +14,7 @@ mod halt;
 mod handle;
 mod handover;
 mod host_state;
+mod keeping;
 mod machine;
 mod query;
 mod rebuild;

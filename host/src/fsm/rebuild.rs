@@ -1,6 +1,8 @@
 //! A new instance in the place of one that faulted: newest snapshot, then the log behind it,
 //! without the commands that trapped.
 
+use std::time::Instant;
+
 use super::error::FsmError;
 use super::machine::{Machine, StepError, runs};
 use super::restore::Restored;
@@ -19,11 +21,16 @@ impl Machine {
             self.replace_instance(None);
             return Ok(());
         };
-        tracing::info!(index = target.index, "rebuilding the state machine");
+        let index = target.index;
+        tracing::info!(index, "rebuilding the state machine");
+        let started = Instant::now();
         let mut batch = REPLAY_BATCH;
         loop {
             match self.try_rebuild(target, batch)? {
-                Replay::Done => return Ok(()),
+                Replay::Done => {
+                    tracing::info!(index, elapsed = ?started.elapsed(), "rebuilt the state machine");
+                    return Ok(());
+                }
                 // Alone, it is the command's own fault: the next attempt skips it.
                 Replay::Trapped(index, kind) if batch == 1 => {
                     self.note_trap(self.active_since(), index, kind)?;
@@ -35,6 +42,7 @@ impl Machine {
 
     fn try_rebuild(&mut self, target: LogId, batch: usize) -> Result<Replay, FsmError> {
         self.halted = None;
+        self.keeping = None;
         let restored = match self.parts.snapshots.newest_good()? {
             Some(file) => self.restore(&file)?,
             None => Restored::empty(),
@@ -77,6 +85,7 @@ impl Machine {
 
     /// Replaces the state by that of a snapshot file.
     pub(super) fn install(&mut self, file: &SnapshotFile) -> Result<(), FsmError> {
+        self.keeping = None;
         let restored = self.restore(file)?;
         self.halted = None;
         self.take(restored);
@@ -97,6 +106,7 @@ impl Machine {
                 "the peer's snapshot is ahead of this node's log".to_owned(),
             ));
         }
+        self.keeping = None;
         self.parts.snapshots.replace_by(&file)?;
         self.parts.snapshots.drop_previous()?;
         self.claims.clear();
@@ -110,7 +120,7 @@ impl Machine {
     fn take(&mut self, restored: Restored) {
         self.host = restored.host;
         match restored.instance {
-            Ok(instance) => self.replace_instance(instance),
+            Ok(instance) => drop(self.replace_instance(instance)),
             Err(error) => self.halt(error),
         }
     }

@@ -52,8 +52,11 @@ impl Machine {
             }
         }
         modules.finish(self)?;
-        if let Some(previous) = previous {
-            previous.finish()?;
+        if let (Some(file), Some(previous)) = (previous, &host.previous) {
+            // The node that wrote the snapshot may not have had it.
+            if file.content_bytes() == previous.bytes {
+                file.finish()?;
+            }
         }
         let instance = state.begun(self, &host, file)?.finish(&host, file);
         Ok(Restored { host, instance })

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::checkpoint::{Claim, Doubt, Subject};
 use super::host_state::{ActiveModule, Previous};
+use super::keeping::Keeping;
 use super::machine::Machine;
 use crate::types::{LogIndex, Mark, ModuleId, NodeId, Reply};
 
@@ -78,6 +79,8 @@ struct SharedState {
     active: RwLock<Option<ActiveModule>>,
     history: RwLock<Vec<ActiveModule>>,
     previous: RwLock<Option<Previous>>,
+    /// The activation whose previous state is on its way to disk.
+    keeping: RwLock<Option<LogIndex>>,
     modules: RwLock<BTreeMap<ModuleId, u64>>,
     /// The machine has no state.
     halted: RwLock<Option<Quarantine>>,
@@ -127,6 +130,7 @@ impl Shared {
         if *shared.previous.read() != host.previous {
             shared.previous.write().clone_from(&host.previous);
         }
+        *shared.keeping.write() = machine.keeping.as_ref().and_then(Keeping::until);
         if *shared.modules.read() != host.modules {
             shared.modules.write().clone_from(&host.modules);
         }
@@ -260,6 +264,10 @@ impl Shared {
 
     pub(super) fn previous(&self) -> Option<Previous> {
         self.0.previous.read().clone()
+    }
+
+    pub(super) fn is_keeping(&self, until: LogIndex) -> bool {
+        *self.0.keeping.read() == Some(until)
     }
 
     pub(super) fn state_since(&self) -> LogIndex {

@@ -73,6 +73,7 @@ impl SnapshotBuilder {
                     writer.write_chunk(&Section::Upload(*module, piece).encode())?;
                 }
             }
+            let previous = previous.file(&store)?;
             for chunk in previous.iter().flat_map(SnapshotFile::chunks) {
                 writer.write_chunk(&Section::Previous(&chunk?).encode())?;
             }

@@ -16,6 +16,7 @@ use super::error::FsmError;
 use super::events::Events;
 use super::handle::{FsmHandle, QueryError};
 use super::host_state::HostState;
+use super::keeping::PreviousState;
 use super::machine::{Machine, MachineParts};
 use super::query::QueryFault;
 use super::section::CHUNK_BYTES;
@@ -88,7 +89,7 @@ pub(super) struct Frozen {
     pub(super) ticket: Ticket,
     pub(super) host: HostState,
     /// The state from before the last activation.
-    pub(super) previous: Option<SnapshotFile>,
+    pub(super) previous: PreviousState,
 }
 
 /// What reading an open snapshot gave.

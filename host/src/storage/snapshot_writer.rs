@@ -124,6 +124,11 @@ impl SnapshotWriter {
         Ok(())
     }
 
+    /// Bytes of all chunks so far, without what the format adds.
+    pub fn content_bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Completes the file, puts it on disk under its name, and deletes those of its kind that are
     /// one too many. One with the same last log id is replaced.
     ///

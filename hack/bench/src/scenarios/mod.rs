@@ -4,9 +4,17 @@ mod batching;
 mod failover;
 mod latency;
 mod load;
+mod modules;
 mod snapshot;
+mod steps;
+mod store;
+mod switch;
+mod trap;
+mod writers;
 
 pub(crate) use batching::batching;
 pub(crate) use failover::failover;
 pub(crate) use latency::latency;
 pub(crate) use snapshot::snapshot;
+pub(crate) use switch::switch;
+pub(crate) use trap::trap;
