@@ -29,8 +29,8 @@ pub(super) async fn follow_addresses(consensus: Arc<Consensus>) {
 }
 
 /// Takes snapshots: at the checkpoints that ask for them, which the leader proposes whenever the log
-/// behind its newest one passes the policy's entries or bytes. A node whose log grows to twice as
-/// much takes one by itself.
+/// behind its newest one passes the policy's entries or bytes, and after a switch of the state
+/// machine. A node whose log grows to twice as much takes one by itself.
 pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPolicy) {
     let mut metrics = consensus.raft().metrics();
     let mut due = consensus.snapshots_due();
@@ -56,7 +56,11 @@ pub(super) async fn take_snapshots(consensus: Arc<Consensus>, policy: SnapshotPo
             bytes: policy.bytes.saturating_mul(2),
             ..policy
         };
-        if consensus.role() == Role::Leader && is_due(&consensus, &policy, applied, covered) {
+        // Otherwise each rebuild and each start would go through the switch again.
+        let switched = consensus.last_switch() > covered;
+        if consensus.role() == Role::Leader
+            && (switched || is_due(&consensus, &policy, applied, covered))
+        {
             tried = applied;
             if let Err(error) = consensus.propose_checkpoint(true).await {
                 tracing::debug!(%error, "no checkpoint with a snapshot");

@@ -305,6 +305,14 @@ impl Consensus {
             .map(ToString::to_string)
     }
 
+    /// The entry that put another module in the place of one before it.
+    pub(crate) fn last_switch(&self) -> Option<LogIndex> {
+        let (active, history) = self.active_and_history();
+        active
+            .filter(|_| !history.is_empty())
+            .map(|active| active.since)
+    }
+
     /// Changes when a checkpoint asks for a snapshot.
     pub(crate) fn snapshots_due(&self) -> tokio::sync::watch::Receiver<Option<LogIndex>> {
         self.parts.fsm.snapshots_due()
