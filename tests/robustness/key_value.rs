@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rkv_tests::Cluster;
 use rkv_tests::wait::{GENEROUS, until};
-use rkv_tests::{Client, Cluster};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
@@ -103,24 +103,12 @@ async fn read_everything(run: &Run, history: &History, cluster: &Cluster) {
         let node = usize::try_from(epoch).unwrap_or(0) % ids.len();
         let client = cluster.client(ids[node]);
         for register in 0..REGISTERS {
-            read_once(
-                run,
-                history,
-                epoch,
-                async |client| read_register(client, epoch, register).await,
-                &client,
-            )
-            .await;
+            let read = async || read_register(&client, epoch, register).await;
+            read_once(run, history, epoch, read).await;
         }
         for bucket in 0..BUCKETS {
-            read_once(
-                run,
-                history,
-                epoch,
-                async |client| list_bucket(client, epoch, bucket).await,
-                &client,
-            )
-            .await;
+            let read = async || list_bucket(&client, epoch, bucket).await;
+            read_once(run, history, epoch, read).await;
         }
     }
 }
@@ -129,12 +117,11 @@ async fn read_once(
     run: &Run,
     history: &History,
     epoch: u64,
-    mut read: impl AsyncFnMut(&Client) -> Option<crate::history::Action>,
-    client: &Client,
+    mut read: impl AsyncFnMut() -> Option<crate::history::Action>,
 ) {
     let operation = until("a key is read once more", GENEROUS, async || {
         let invoked = run.now();
-        let action = read(client).await.ok_or("refused for now")?;
+        let action = read().await.ok_or("refused for now")?;
         Ok(Operation {
             invoked,
             returned: Some(run.now()),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::routing::post;
 use axum::{Json, Router};
-use serde::Serialize;
 
 use super::ApiState;
 use super::modules::module_id;
@@ -13,7 +12,7 @@ use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
 use crate::raft::{ActivateRequest, StartWith, Switched};
-use crate::types::{Limits, LogIndex, ModuleId};
+use crate::types::Limits;
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
@@ -21,49 +20,25 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
         .route("/fsm/rollback", post(roll_back))
 }
 
-/// What a switch of the state machine answers.
-#[derive(Serialize)]
-struct Activated {
-    module: ModuleId,
-    index: Option<LogIndex>,
-    /// Commands whose effect the state does not have.
-    dropped_commands: u64,
-}
-
-impl From<Switched> for Activated {
-    fn from(switched: Switched) -> Self {
-        let Switched {
-            module,
-            index,
-            dropped_commands,
-        } = switched;
-        Self {
-            module,
-            index,
-            dropped_commands,
-        }
-    }
-}
-
 async fn activate(
     State(api): State<Arc<ApiState>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Activated>, Failed> {
+) -> Result<Json<Switched>, Failed> {
     let request = activate_request(query.as_deref())?;
     let consensus = Arc::clone(&api.consensus);
     let switch = async move { consensus.activate_module(request).await };
-    Ok(Json(api.finish("activate", switch).await?.into()))
+    Ok(Json(api.finish("activate", switch).await?))
 }
 
 async fn roll_back(
     State(api): State<Arc<ApiState>>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Activated>, Failed> {
+) -> Result<Json<Switched>, Failed> {
     let start = start_of_rollback(query.as_deref())?;
     api.consensus.expect_leader()?;
     let consensus = Arc::clone(&api.consensus);
     let switch = async move { consensus.roll_back(start).await };
-    Ok(Json(api.finish("rollback", switch).await?.into()))
+    Ok(Json(api.finish("rollback", switch).await?))
 }
 
 fn start_of_rollback(query: Option<&str>) -> Result<StartWith, Problem> {

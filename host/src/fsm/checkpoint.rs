@@ -53,9 +53,8 @@ impl Machine {
     /// Compares what the leader had at an earlier checkpoint with what this node had there.
     pub(super) fn compare(&mut self, checkpoint: &Checkpoint) {
         if let Some(theirs) = checkpoint.outcomes {
-            let marks = &self.host.marks;
-            let ours = marks.iter().find(|mark| mark.index == theirs.index);
-            if ours.is_some_and(|ours| ours.digest != theirs.digest) {
+            let ours = self.host.marked(theirs.index);
+            if ours.is_some_and(|ours| ours != theirs.digest) {
                 self.claims.push(Claim::Differs(theirs));
             }
         }

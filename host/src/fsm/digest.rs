@@ -53,6 +53,12 @@ impl HostState {
         self.marks.clear();
     }
 
+    /// The digest at a checkpoint, if it is remembered.
+    pub(super) fn marked(&self, index: LogIndex) -> Option<StateDigest> {
+        let mark = self.marks.iter().find(|mark| mark.index == index);
+        mark.map(|mark| mark.digest)
+    }
+
     /// Remembers the digest at a checkpoint.
     pub(super) fn mark(&mut self, index: LogIndex) {
         let digest = self.digest;

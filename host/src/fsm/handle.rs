@@ -105,7 +105,7 @@ impl FsmHandle {
 
     /// Waits until the entry at `index` is applied.
     pub async fn wait_applied(&self, index: LogIndex) -> Result<(), QueryError> {
-        let mut applied = self.shared.applied();
+        let mut applied = self.shared.watch_applied();
         let reached = applied.wait_for(|applied| applied.is_some_and(|applied| applied >= index));
         match reached.await {
             Ok(_) => Ok(()),
@@ -118,14 +118,14 @@ impl FsmHandle {
         if self.shared.is_active() {
             return;
         }
-        let mut applied = self.shared.applied();
+        let mut applied = self.shared.watch_applied();
         // An error means that the thread has ended: there is nothing to wait for.
         let _ = applied.wait_for(|_| self.shared.is_active()).await;
     }
 
     /// The last entry applied.
     pub fn applied(&self) -> Option<LogIndex> {
-        *self.shared.applied().borrow()
+        self.shared.applied()
     }
 
     /// Whether a node of this id was removed.
@@ -156,6 +156,11 @@ impl FsmHandle {
     /// The active module.
     pub fn active(&self) -> Option<ActiveModule> {
         self.shared.active()
+    }
+
+    /// The entry that put another module in the place of one before it.
+    pub fn last_switch(&self) -> Option<LogIndex> {
+        self.shared.last_switch()
     }
 
     /// The state that was kept from before the last activation.

@@ -207,7 +207,11 @@ impl Shared {
         self.0.snapshot_due.subscribe()
     }
 
-    pub(super) fn applied(&self) -> watch::Receiver<Option<LogIndex>> {
+    pub(super) fn applied(&self) -> Option<LogIndex> {
+        *self.0.applied.borrow()
+    }
+
+    pub(super) fn watch_applied(&self) -> watch::Receiver<Option<LogIndex>> {
         self.0.applied.subscribe()
     }
 
@@ -260,6 +264,16 @@ impl Shared {
 
     pub(super) fn history(&self) -> Vec<ActiveModule> {
         self.0.history.read().clone()
+    }
+
+    /// The entry that put another module in the place of one before it.
+    pub(super) fn last_switch(&self) -> Option<LogIndex> {
+        let active = self.0.active.read();
+        let switched = !self.0.history.read().is_empty();
+        active
+            .as_ref()
+            .filter(|_| switched)
+            .map(|active| active.since)
     }
 
     pub(super) fn previous(&self) -> Option<Previous> {

@@ -180,9 +180,7 @@ impl Worker {
             }
             Job::CloseSnapshot { ticket } => self.close_snapshot(ticket),
             Job::Digest { index, answer } => {
-                let marks = &self.machine.host.marks;
-                let mark = marks.iter().find(|mark| mark.index == index);
-                let _ = answer.send(Ok(mark.map(|mark| mark.digest)));
+                let _ = answer.send(Ok(self.machine.host.marked(index)));
             }
             Job::Traps { index, answer } => {
                 let _ = answer.send(Ok(self.machine.parts.traps.behind(index)));

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::consensus::Consensus;
 use super::modules::ModuleCallError;
 use super::status::NodeStatus;
@@ -42,7 +44,7 @@ pub struct ActivateRequest {
 }
 
 /// What came of a switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Switched {
     /// The module that is active now.
     pub module: ModuleId,

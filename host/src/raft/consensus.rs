@@ -307,10 +307,7 @@ impl Consensus {
 
     /// The entry that put another module in the place of one before it.
     pub(crate) fn last_switch(&self) -> Option<LogIndex> {
-        let (active, history) = self.active_and_history();
-        active
-            .filter(|_| !history.is_empty())
-            .map(|active| active.since)
+        self.parts.fsm.last_switch()
     }
 
     /// Changes when a checkpoint asks for a snapshot.

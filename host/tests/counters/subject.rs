@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use rkv_guest_tools::{Language, counter};
 use rkv_host::types::{Description, Failure, Limits};
 use rkv_host::wasm::{
-    ApplyEntry, Context, Engine, Instance, MAX_MODULE_BYTES, Module, Outcome, THREAD_STACK_BYTES,
+    ApplyEntry, Context, Engine, Instance, MAX_MODULE_BYTES, Module, Outcome, with_guest_stack,
 };
 
 pub(crate) const NOW: Context = Context {
@@ -43,13 +42,7 @@ pub(crate) fn load(language: Language) -> Option<Module> {
 }
 
 pub(crate) fn on_guest_stack<R: Send>(test: impl FnOnce() -> R + Send) -> R {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(THREAD_STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, test).expect("a thread");
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    with_guest_stack(test).expect("a thread, and no panic on it")
 }
 
 pub(crate) fn start(module: &Module) -> Instance {

@@ -1,10 +1,8 @@
 //! Small faulty state machines, and the thread to run them on.
 
-use std::thread;
-
 use rkv_host::types::{Limits, TrapKind};
 use rkv_host::wasm::{
-    ApplyEntry, Context, Engine, Fault, Instance, MAX_MODULE_BYTES, Module, THREAD_STACK_BYTES,
+    ApplyEntry, Context, Engine, Fault, Instance, MAX_MODULE_BYTES, Module, with_guest_stack,
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -81,13 +79,7 @@ pub(crate) fn with_instance<R: Send>(
 }
 
 pub(crate) fn on_guest_stack<R: Send>(test: impl FnOnce() -> R + Send) -> R {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().stack_size(THREAD_STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, test).expect("a thread");
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    with_guest_stack(test).expect("a thread, and no panic on it")
 }
 
 pub(crate) fn entries<'a>(commands: &[&'a [u8]]) -> Vec<ApplyEntry<'a>> {
