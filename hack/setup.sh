@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building rkv needs and this machine lacks. Prints one line per action, nothing when
-# nothing is to do, and may be run again at any time. Usage: hack/setup.sh [--guests]
+# nothing is to do, and may be run again at any time. Usage: hack/setup.sh [--guests | --bench]
 # --guests installs only what hack/guests.sh needs besides, for state machines in C and Python.
+# --bench installs only what hack/bench.sh needs besides: the load generator and etcd.
 set -euo pipefail
 
 readonly MIN_RUST=1.95
@@ -103,6 +104,13 @@ install_python() {
   fi
 }
 
+install_bench() {
+  local -a packages=()
+  has wrk || packages+=(wrk)
+  has etcd || packages+=(etcd-server)
+  [[ ${#packages[@]} -eq 0 ]] || apt_install "load generator and etcd" "${packages[@]}"
+}
+
 case "$*" in
 '')
   check_cargo
@@ -110,8 +118,9 @@ case "$*" in
   install_target
   ;;
 --guests) install_python ;;
+--bench) install_bench ;;
 *)
-  echo "usage: hack/setup.sh [--guests]" >&2
+  echo "usage: hack/setup.sh [--guests | --bench]" >&2
   exit 2
   ;;
 esac

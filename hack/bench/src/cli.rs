@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::cluster::Launch;
+use crate::compare::CompareArgs;
 
 /// Time to load a thousand keys, with much to spare.
 const LOADING: Duration = Duration::from_millis(200);
@@ -26,12 +27,12 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "DIR", global = true)]
     dir: Option<PathBuf>,
 
-    /// Length of the measured phase in seconds, 1 to 60 (failover, switch and trap count rounds instead)
+    /// Length of the measured phase in seconds, 1 to 60 (failover, switch and trap count rounds instead; of each run of compare)
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60), global = true)]
     seconds: u64,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Scenario {
     /// A durable PUT of one client against a bare fdatasync on the same disk
     Latency,
@@ -45,7 +46,12 @@ pub(crate) enum Scenario {
     Switch(LoadArgs),
     /// The longest pause of other writers when a command traps
     Trap(LoadArgs),
-    /// All of them, snapshot with one node and with three, switch with few keys and with many
+    /// rkv and etcd side by side: PUT and GET over numbers of connections
+    Compare(CompareArgs),
+    /// Serve a constant, for `compare`
+    #[command(hide = true)]
+    Constant,
+    /// All but compare, snapshot with one node and with three, switch with few keys and with many
     All(SizeArgs),
 }
 
@@ -91,13 +97,20 @@ impl LoadArgs {
 }
 
 impl Scenario {
-    /// No scenario takes longer than this and its measured phase. One that does is stuck.
-    pub(crate) fn limit(self) -> Duration {
+    /// No scenario with a measured phase of `seconds` takes longer than this. One that does is stuck.
+    pub(crate) fn limit(&self, seconds: Duration) -> Duration {
+        let fixed = Duration::from_secs(180);
+        let loading = |keys: u64| LOADING * (keys / 1000) as u32;
         match self {
             Self::Switch(args) | Self::Trap(args) => {
-                Duration::from_secs(180 + 30 * args.rounds) + LOADING * (args.keys / 1000) as u32
+                fixed + Duration::from_secs(30 * args.rounds) + loading(args.keys)
             }
-            _ => Duration::from_secs(180),
+            Self::Compare(args) => {
+                // The generator makes its requests before it sends the first.
+                let run = seconds + Duration::from_secs(5);
+                fixed + 2 * loading(args.keys) + run * args.runs() as u32
+            }
+            _ => fixed + seconds,
         }
     }
 }

@@ -134,7 +134,7 @@ impl Cluster {
 }
 
 /// Two loopback addresses that were free a moment ago.
-fn free_addresses() -> Result<[SocketAddr; 2]> {
+pub(crate) fn free_addresses() -> Result<[SocketAddr; 2]> {
     // An own address of 127/8 rather than 127.0.0.1, where the client side of any connection could
     // take the port of a node that is down for a moment.
     let [_, high, middle, low] = std::process::id().to_be_bytes();

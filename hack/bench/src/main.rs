@@ -6,6 +6,7 @@
 mod cli;
 mod client;
 mod cluster;
+mod compare;
 #[path = "../../../host/build/guest.rs"]
 mod guest_build;
 mod node;
@@ -46,7 +47,7 @@ async fn run(cli: Cli) -> Result<()> {
 }
 
 async fn measure(cli: &Cli) -> Result<()> {
-    let scenarios = match cli.scenario {
+    let scenarios = match cli.scenario.clone() {
         Scenario::All(size) => vec![
             Scenario::Latency,
             Scenario::Batching,
@@ -57,23 +58,27 @@ async fn measure(cli: &Cli) -> Result<()> {
             Scenario::Switch(LoadArgs::with_keys(1_000_000)),
             Scenario::Trap(LoadArgs::with_keys(1_000_000)),
         ],
+        Scenario::Constant => {
+            return tokio::task::spawn_blocking(compare::serve_constant).await?;
+        }
         one => vec![one],
     };
     let launch = cli.launch()?;
     let seconds = cli.seconds();
     for scenario in scenarios {
         let run = async {
-            match scenario {
+            match &scenario {
                 Scenario::Latency => scenarios::latency(&launch, seconds).await,
                 Scenario::Batching => scenarios::batching(&launch, seconds).await,
-                Scenario::Snapshot(args) => scenarios::snapshot(&launch, seconds, args).await,
+                Scenario::Snapshot(args) => scenarios::snapshot(&launch, seconds, *args).await,
                 Scenario::Failover => scenarios::failover(&launch).await,
-                Scenario::Switch(args) => scenarios::switch(&launch, args).await,
-                Scenario::Trap(args) => scenarios::trap(&launch, args).await,
-                Scenario::All(_) => bail!("no scenario of its own"),
+                Scenario::Switch(args) => scenarios::switch(&launch, *args).await,
+                Scenario::Trap(args) => scenarios::trap(&launch, *args).await,
+                Scenario::Compare(args) => compare::compare(&launch, seconds, args).await,
+                Scenario::All(_) | Scenario::Constant => bail!("no scenario of its own"),
             }
         };
-        let limit = scenario.limit() + seconds;
+        let limit = scenario.limit(seconds);
         let table = tokio::time::timeout(limit, run)
             .await
             .with_context(|| format!("given up after {} s", limit.as_secs()))??;

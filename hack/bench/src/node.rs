@@ -116,6 +116,11 @@ impl Node {
         self.spec.id
     }
 
+    /// The process, if it runs.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     pub(crate) fn http_addr(&self) -> SocketAddr {
         self.spec.http_addr
     }

@@ -3,11 +3,11 @@
 mod batching;
 mod failover;
 mod latency;
-mod load;
+pub(crate) mod load;
 mod modules;
 mod snapshot;
 mod steps;
-mod store;
+pub(crate) mod store;
 mod switch;
 mod trap;
 mod writers;

@@ -31,13 +31,13 @@ pub(crate) fn count_of(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.trim_end().parse().ok()
 }
 
-/// Puts write 0 under the first `keys` keys.
-pub(crate) async fn load(node: &Node, keys: u64) -> Result<()> {
+/// Puts `value` under the first `keys` keys.
+pub(crate) async fn load(node: &Node, keys: u64, value: &str) -> Result<()> {
     let mut loaders = JoinSet::new();
     for loader in 0..LOADERS {
         let connection = node.connect().await?;
         let batches = (loader * BATCH..keys).step_by((LOADERS * BATCH) as usize);
-        loaders.spawn(load_batches(connection, batches, keys));
+        loaders.spawn(load_batches(connection, batches, keys, value.to_owned()));
     }
     while let Some(loader) = loaders.join_next().await {
         loader??;
@@ -49,10 +49,11 @@ async fn load_batches(
     mut connection: Connection,
     batches: impl Iterator<Item = u64>,
     keys: u64,
+    value: String,
 ) -> Result<()> {
     for first in batches {
         let pairs: serde_json::Map<_, _> = (first..keys.min(first + BATCH))
-            .map(|number| (key(number), value(0).into()))
+            .map(|number| (key(number), value.as_str().into()))
             .collect();
         let body = serde_json::to_vec(&pairs)?;
         let deadline = Instant::now() + PATIENCE;

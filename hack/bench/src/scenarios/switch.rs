@@ -27,7 +27,7 @@ pub(crate) async fn switch(launch: &Launch, args: LoadArgs) -> Result<Table> {
     let component = modules::build_kv_v2(&launch.target)?;
     let cluster = Cluster::start(launch, NODES, &[]).await?;
     let leader = &cluster.nodes()[cluster.leader().await?];
-    store::load(leader, args.keys).await?;
+    store::load(leader, args.keys, &store::value(0)).await?;
     cluster.caught_up().await?;
     let mut writers = Writers::connect(leader, args.writers, args.keys).await?;
 

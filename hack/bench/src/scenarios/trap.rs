@@ -26,7 +26,7 @@ const BAR: Duration = Duration::from_millis(2000);
 pub(crate) async fn trap(launch: &Launch, args: LoadArgs) -> Result<Table> {
     let cluster = Cluster::start(launch, NODES, &[]).await?;
     let leader = &cluster.nodes()[cluster.leader().await?];
-    store::load(leader, args.keys).await?;
+    store::load(leader, args.keys, &store::value(0)).await?;
     let module = modules::active(leader).await?;
     modules::switch(
         leader,

@@ -1,0 +1,137 @@
+//! The systems under load, behind one face.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use super::constant::Constant;
+use super::etcd::Etcd;
+use super::usage;
+use super::wrk::{Load, Operation, Outcome};
+use crate::cluster::{Cluster, Launch};
+use crate::scenarios::load::VALUE;
+use crate::scenarios::store;
+
+/// Which system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum System {
+    Rkv,
+    /// By its JSON gateway.
+    Etcd,
+    /// axum, answering a constant.
+    Constant,
+}
+
+impl fmt::Display for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Rkv => "rkv",
+            Self::Etcd => "etcd",
+            Self::Constant => "axum",
+        })
+    }
+}
+
+/// A running system.
+#[derive(Debug)]
+pub(crate) enum Subject {
+    Rkv(Cluster),
+    Etcd(Etcd),
+    Constant(Constant),
+}
+
+/// One measured run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) outcome: Outcome,
+    /// CPU seconds of all nodes for a thousand requests.
+    pub(crate) cpu: f64,
+    /// Memory of all nodes afterwards, in bytes.
+    pub(crate) resident: u64,
+}
+
+impl Subject {
+    /// Starts a system with `nodes` nodes and 64 bytes under each of `keys` keys.
+    pub(crate) async fn start(
+        system: System,
+        launch: &Launch,
+        nodes: u64,
+        keys: u64,
+    ) -> Result<Self> {
+        match system {
+            System::Rkv => {
+                let cluster = Cluster::start(launch, nodes, &[]).await?;
+                let leader = &cluster.nodes()[cluster.leader().await?];
+                let value = std::str::from_utf8(VALUE)?;
+                store::load(leader, keys, value).await?;
+                Ok(Self::Rkv(cluster))
+            }
+            System::Etcd => {
+                let etcd = Etcd::start(launch, nodes).await?;
+                etcd.fill(keys, VALUE).await?;
+                Ok(Self::Etcd(etcd))
+            }
+            System::Constant => Ok(Self::Constant(Constant::start()?)),
+        }
+    }
+
+    pub(crate) fn system(&self) -> System {
+        match self {
+            Self::Rkv(_) => System::Rkv,
+            Self::Etcd(_) => System::Etcd,
+            Self::Constant(_) => System::Constant,
+        }
+    }
+
+    /// Whether the system can be asked for this at all.
+    pub(crate) fn serves(&self, operation: Operation) -> bool {
+        match self {
+            Self::Rkv(_) | Self::Etcd(_) => true,
+            Self::Constant(_) => operation == Operation::Stale,
+        }
+    }
+
+    /// Loads the leader and measures. An error if it does not lead any more at the end: then some
+    /// of the answers were redirects.
+    pub(crate) async fn measure(&self, mut load: Load) -> Result<Measured> {
+        let pids = self.pids()?;
+        load.system = match self {
+            Self::Rkv(_) | Self::Constant(_) => "rkv",
+            Self::Etcd(_) => "etcd",
+        };
+        let target = self.target().await?;
+        let before = usage::cpu(&pids)?;
+        let outcome = load.run(target).await?;
+        let cpu = usage::cpu(&pids)? - before;
+        anyhow::ensure!(
+            self.target().await? == target,
+            "{} changed its leader under load",
+            self.system()
+        );
+        Ok(Measured {
+            outcome,
+            cpu: cpu.as_secs_f64() * 1e3 / outcome.requests as f64,
+            resident: usage::resident(&pids)?,
+        })
+    }
+
+    async fn target(&self) -> Result<SocketAddr> {
+        match self {
+            Self::Rkv(cluster) => Ok(cluster.nodes()[cluster.leader().await?].http_addr()),
+            Self::Etcd(etcd) => etcd.leader().await,
+            Self::Constant(constant) => Ok(constant.address()),
+        }
+    }
+
+    fn pids(&self) -> Result<Vec<u32>> {
+        match self {
+            Self::Rkv(cluster) => {
+                let pids = cluster.nodes().iter().map(|node| node.pid());
+                pids.collect::<Option<_>>().context("a node has ended")
+            }
+            Self::Etcd(etcd) => Ok(etcd.pids()),
+            Self::Constant(constant) => Ok(vec![constant.pid()]),
+        }
+    }
+}
