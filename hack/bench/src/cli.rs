@@ -46,6 +46,8 @@ pub(crate) enum Scenario {
     Switch(LoadArgs),
     /// The longest pause of other writers when a command traps
     Trap(LoadArgs),
+    /// Memory, disk and time that many keys take: load, restart, a node that joins
+    Scale(ScaleArgs),
     /// rkv and etcd side by side: PUT and GET over numbers of connections
     Compare(CompareArgs),
     /// Serve a constant, for `compare`
@@ -69,6 +71,13 @@ pub(crate) struct SizeArgs {
     /// State to snapshot, in megabytes of values, 1 to 2000
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=2000))]
     pub(crate) megabytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct ScaleArgs {
+    /// Keys of 16 bytes with values of 100, 1,000 to 10,000,000
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..=10_000_000))]
+    pub(crate) keys: u64,
 }
 
 /// A store under load.
@@ -105,6 +114,7 @@ impl Scenario {
             Self::Switch(args) | Self::Trap(args) => {
                 fixed + Duration::from_secs(30 * args.rounds) + loading(args.keys)
             }
+            Self::Scale(args) => fixed + 4 * loading(args.keys),
             Self::Compare(args) => {
                 // The generator makes its requests before it sends the first.
                 let run = seconds + Duration::from_secs(5);
@@ -133,6 +143,7 @@ impl Cli {
                 .daemon
                 .clone()
                 .unwrap_or_else(|| target.join("release/rkvd")),
+            native: target.join("release/rkvd-native-kv"),
             dir: self.dir.clone().unwrap_or_else(|| target.to_owned()),
             target: target.to_owned(),
         })

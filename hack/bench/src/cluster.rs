@@ -1,7 +1,7 @@
 //! A cluster of `rkvd` processes on loopback, gone with its data when dropped.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -18,6 +18,8 @@ const SETTLE: Duration = Duration::from_secs(60);
 pub(crate) struct Launch {
     /// The `rkvd` to measure.
     pub(crate) daemon: PathBuf,
+    /// The same with the bundled store compiled in.
+    pub(crate) native: PathBuf,
     /// Where the data directories are made, in a temporary folder.
     pub(crate) dir: PathBuf,
     /// Cargo's target folder, for what is built on demand.
@@ -45,33 +47,54 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts `size` nodes with `flags`, and waits until all are voters and serve.
     pub(crate) async fn start(launch: &Launch, size: u64, flags: &[String]) -> Result<Self> {
+        Self::start_of(&launch.daemon, launch, size, flags).await
+    }
+
+    /// The same with another build of the daemon.
+    pub(crate) async fn start_of(
+        daemon: &Path,
+        launch: &Launch,
+        size: u64,
+        flags: &[String],
+    ) -> Result<Self> {
         let dir = launch.temp_dir()?;
         let mut cluster = Self {
             nodes: Vec::new(),
             dir,
         };
-        for id in 1..=size {
-            let spec = cluster.spec(id, launch, flags)?;
-            cluster.nodes.push(Node::start(spec).await?);
-            let what = format!("nodes 1 to {id} are voters and serve");
-            wait::until(&what, SETTLE, async || {
-                for node in &cluster.nodes {
-                    node.check_serving().await?;
-                }
-                let voters = cluster.nodes[0].stats().await?.voters;
-                Ok((voters.len() as u64 == id).then_some(()))
-            })
-            .await?;
+        for _ in 0..size {
+            cluster.grow(daemon, flags, SETTLE).await?;
         }
         Ok(cluster)
     }
 
-    fn spec(&self, id: u64, launch: &Launch, flags: &[String]) -> Result<NodeSpec> {
+    /// Starts another node, and waits until it is a voter and all serve.
+    pub(crate) async fn grow(
+        &mut self,
+        daemon: &Path,
+        flags: &[String],
+        limit: Duration,
+    ) -> Result<()> {
+        let id = self.nodes.len() as u64 + 1;
+        let spec = self.spec(id, daemon, flags)?;
+        self.nodes.push(Node::start(spec).await?);
+        let what = format!("nodes 1 to {id} are voters and serve");
+        wait::until(&what, limit, async || {
+            for node in &self.nodes {
+                node.check_serving().await?;
+            }
+            let voters = self.nodes[0].stats().await?.voters;
+            Ok((voters.len() as u64 == id).then_some(()))
+        })
+        .await
+    }
+
+    fn spec(&self, id: u64, daemon: &Path, flags: &[String]) -> Result<NodeSpec> {
         let dir = self.dir.path();
         let [raft_addr, http_addr] = free_addresses()?;
         Ok(NodeSpec {
             id,
-            daemon: launch.daemon.clone(),
+            daemon: daemon.to_owned(),
             data_dir: dir.join(id.to_string()),
             log_file: dir.join(format!("{id}.log")),
             raft_addr,
@@ -169,6 +192,7 @@ mod tests {
         std::fs::set_permissions(&daemon, std::fs::Permissions::from_mode(0o755)).unwrap();
         let launch = Launch {
             daemon,
+            native: PathBuf::new(),
             dir: dir.path().to_owned(),
             target: dir.path().to_owned(),
         };

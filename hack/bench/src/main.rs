@@ -15,6 +15,7 @@ mod samples;
 mod scenarios;
 mod stats;
 mod table;
+mod usage;
 mod wait;
 
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ async fn measure(cli: &Cli) -> Result<()> {
                 Scenario::Failover => scenarios::failover(&launch).await,
                 Scenario::Switch(args) => scenarios::switch(&launch, *args).await,
                 Scenario::Trap(args) => scenarios::trap(&launch, *args).await,
+                Scenario::Scale(args) => scenarios::scale(&launch, *args).await,
                 Scenario::Compare(args) => compare::compare(&launch, seconds, args).await,
                 Scenario::All(_) | Scenario::Constant => bail!("no scenario of its own"),
             }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -114,6 +114,10 @@ impl Node {
 
     pub(crate) fn id(&self) -> u64 {
         self.spec.id
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.spec.data_dir
     }
 
     /// The process, if it runs.

@@ -7,9 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::Request;
-use axum::http::header;
-use axum::middleware::Next;
+use axum::http::{Request, header};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -21,11 +19,18 @@ use super::request::DISCARDED_BYTES;
 /// How long an answer waits for the rest of its request.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Reads what the handler left of the request before the answer goes out.
-pub(super) async fn read_first(request: Request, next: Next) -> Response {
+/// Answers a request by `handler`, and reads what that left of it before the answer goes out.
+pub(super) async fn read_first<B>(
+    request: Request<B>,
+    handler: impl AsyncFnOnce(Request<Body>) -> Response,
+) -> Response
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError>,
+{
     // There is nothing to read, or nothing is sent before the client is told to.
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
-        return next.run(request).await;
+        return handler(request.map(Body::new)).await;
     }
     let (back, mut left) = oneshot::channel();
     let lent = |body| Lent {
@@ -33,7 +38,7 @@ pub(super) async fn read_first(request: Request, next: Next) -> Response {
         back: Some(back),
     };
     let request = request.map(|body| Body::new(lent(body)));
-    let response = next.run(request).await;
+    let response = handler(request).await;
     if let Ok(body) = left.try_recv() {
         // A client that is too slow gets its answer all the same.
         let _ = tokio::time::timeout(DEADLINE, discard(body)).await;
@@ -41,7 +46,7 @@ pub(super) async fn read_first(request: Request, next: Next) -> Response {
     response
 }
 
-async fn discard(mut body: Body) {
+async fn discard<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > DISCARDED_BYTES {
         return;
@@ -56,19 +61,19 @@ async fn discard(mut body: Body) {
 }
 
 /// A request's body, which comes back when the handler is done with it.
-struct Lent {
-    body: Option<Body>,
-    back: Option<oneshot::Sender<Body>>,
+struct Lent<B> {
+    body: Option<B>,
+    back: Option<oneshot::Sender<B>>,
 }
 
-impl HttpBody for Lent {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Lent<B> {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match &mut self.body {
             Some(body) => Pin::new(body).poll_frame(context),
             None => Poll::Ready(None),
@@ -86,7 +91,7 @@ impl HttpBody for Lent {
     }
 }
 
-impl Drop for Lent {
+impl<B> Drop for Lent<B> {
     fn drop(&mut self) {
         if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
             // Nobody waits when the request was cancelled.

@@ -1,8 +1,6 @@
 //! Sends clients to the leader: 307, with the path and the query that they came with.
 
-use axum::extract::Request;
-use axum::http::{HeaderValue, header};
-use axum::middleware::Next;
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
@@ -32,10 +30,8 @@ impl IntoResponse for Failed {
     }
 }
 
-/// Adds `Location` to answers that name a leader.
-pub(crate) async fn locate(request: Request, next: Next) -> Response {
-    let uri = request.uri().clone();
-    let mut response = next.run(request).await;
+/// Adds `Location` to an answer that names a leader: the same request, there.
+pub(super) fn locate(uri: &Uri, mut response: Response) -> Response {
     if let Some(LeaderAddr(addr)) = response.extensions_mut().remove() {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         if let Ok(location) = HeaderValue::try_from(format!("http://{addr}{target}")) {

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::from_fn;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::leftover::read_first;
 use super::problem::Problem;
-use super::redirect::{Failed, locate};
+use super::redirect::Failed;
 use super::request::query_text;
 use super::{activation, events, fsm, keys, modules, nodes, status};
 use crate::config::RequestLimits;
@@ -85,8 +83,6 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(state)
-        .layer(from_fn(locate))
-        .layer(from_fn(read_first))
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

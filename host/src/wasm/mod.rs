@@ -10,9 +10,15 @@
 //! whatever the module does. [`Engine`] has the settings that make it so, [`Fault`] tells what is
 //! the module's own doing and equal everywhere from what belongs to one node.
 
+#![cfg_attr(
+    feature = "native-kv",
+    allow(dead_code, unused_imports, reason = "nothing calls a guest then")
+)]
+
 mod bindings;
 mod cache;
 mod engine;
+#[cfg_attr(feature = "native-kv", path = "native.rs")]
 mod instance;
 mod limits;
 mod module;

@@ -5,7 +5,6 @@ mod etcd;
 mod figures;
 mod plot;
 mod subject;
-mod usage;
 mod wrk;
 
 use std::path::{Path, PathBuf};
@@ -43,8 +42,8 @@ pub(crate) struct CompareArgs {
 impl CompareArgs {
     /// Runs of the load generator.
     pub(crate) fn runs(&self) -> u64 {
-        // Two systems asked for three operations, and one for one.
-        7 * self.rounds * self.connections.len() as u64
+        // Three systems asked for three operations, and one for one.
+        10 * self.rounds * self.connections.len() as u64
     }
 }
 
@@ -55,7 +54,7 @@ pub(crate) async fn compare(
     args: &CompareArgs,
 ) -> Result<Table> {
     let mut subjects = Vec::new();
-    for system in [System::Rkv, System::Etcd, System::Constant] {
+    for system in [System::Rkv, System::Native, System::Etcd, System::Constant] {
         subjects.push(Subject::start(system, launch, args.nodes, args.keys).await?);
     }
     let mut figures = Figures::default();

@@ -2,21 +2,24 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use super::constant::Constant;
 use super::etcd::Etcd;
-use super::usage;
 use super::wrk::{Load, Operation, Outcome};
 use crate::cluster::{Cluster, Launch};
 use crate::scenarios::load::VALUE;
 use crate::scenarios::store;
+use crate::usage;
 
 /// Which system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum System {
     Rkv,
+    /// rkv without WebAssembly: the bundled store compiled in.
+    Native,
     /// By its JSON gateway.
     Etcd,
     /// axum, answering a constant.
@@ -27,6 +30,7 @@ impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Rkv => "rkv",
+            Self::Native => "native",
             Self::Etcd => "etcd",
             Self::Constant => "axum",
         })
@@ -37,6 +41,7 @@ impl fmt::Display for System {
 #[derive(Debug)]
 pub(crate) enum Subject {
     Rkv(Cluster),
+    Native(Cluster),
     Etcd(Etcd),
     Constant(Constant),
 }
@@ -60,13 +65,12 @@ impl Subject {
         keys: u64,
     ) -> Result<Self> {
         match system {
-            System::Rkv => {
-                let cluster = Cluster::start(launch, nodes, &[]).await?;
-                let leader = &cluster.nodes()[cluster.leader().await?];
-                let value = std::str::from_utf8(VALUE)?;
-                store::load(leader, keys, value).await?;
-                Ok(Self::Rkv(cluster))
-            }
+            System::Rkv => Ok(Self::Rkv(
+                filled(&launch.daemon, launch, nodes, keys).await?,
+            )),
+            System::Native => Ok(Self::Native(
+                filled(&launch.native, launch, nodes, keys).await?,
+            )),
             System::Etcd => {
                 let etcd = Etcd::start(launch, nodes).await?;
                 etcd.fill(keys, VALUE).await?;
@@ -79,6 +83,7 @@ impl Subject {
     pub(crate) fn system(&self) -> System {
         match self {
             Self::Rkv(_) => System::Rkv,
+            Self::Native(_) => System::Native,
             Self::Etcd(_) => System::Etcd,
             Self::Constant(_) => System::Constant,
         }
@@ -87,7 +92,7 @@ impl Subject {
     /// Whether the system can be asked for this at all.
     pub(crate) fn serves(&self, operation: Operation) -> bool {
         match self {
-            Self::Rkv(_) | Self::Etcd(_) => true,
+            Self::Rkv(_) | Self::Native(_) | Self::Etcd(_) => true,
             Self::Constant(_) => operation == Operation::Stale,
         }
     }
@@ -97,7 +102,7 @@ impl Subject {
     pub(crate) async fn measure(&self, mut load: Load) -> Result<Measured> {
         let pids = self.pids()?;
         load.system = match self {
-            Self::Rkv(_) | Self::Constant(_) => "rkv",
+            Self::Rkv(_) | Self::Native(_) | Self::Constant(_) => "rkv",
             Self::Etcd(_) => "etcd",
         };
         let target = self.target().await?;
@@ -118,7 +123,9 @@ impl Subject {
 
     async fn target(&self) -> Result<SocketAddr> {
         match self {
-            Self::Rkv(cluster) => Ok(cluster.nodes()[cluster.leader().await?].http_addr()),
+            Self::Rkv(cluster) | Self::Native(cluster) => {
+                Ok(cluster.nodes()[cluster.leader().await?].http_addr())
+            }
             Self::Etcd(etcd) => etcd.leader().await,
             Self::Constant(constant) => Ok(constant.address()),
         }
@@ -126,7 +133,7 @@ impl Subject {
 
     fn pids(&self) -> Result<Vec<u32>> {
         match self {
-            Self::Rkv(cluster) => {
+            Self::Rkv(cluster) | Self::Native(cluster) => {
                 let pids = cluster.nodes().iter().map(|node| node.pid());
                 pids.collect::<Option<_>>().context("a node has ended")
             }
@@ -134,4 +141,11 @@ impl Subject {
             Self::Constant(constant) => Ok(vec![constant.pid()]),
         }
     }
+}
+
+async fn filled(daemon: &Path, launch: &Launch, nodes: u64, keys: u64) -> Result<Cluster> {
+    let cluster = Cluster::start_of(daemon, launch, nodes, &[]).await?;
+    let leader = &cluster.nodes()[cluster.leader().await?];
+    store::load(leader, keys, std::str::from_utf8(VALUE)?).await?;
+    Ok(cluster)
 }

@@ -25,6 +25,12 @@ pub(crate) fn resident(pids: &[u32]) -> Result<u64> {
     })
 }
 
+/// Bytes that a process has had written to disks since it started.
+pub(crate) fn written(pid: u32) -> Result<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    written_bytes(&io).with_context(|| format!("/proc/{pid}/io: {io}"))
+}
+
 fn sum(pids: &[u32], of: impl Fn(u32) -> Result<u64>) -> Result<u64> {
     pids.iter().map(|pid| of(*pid)).sum()
 }
@@ -46,6 +52,13 @@ fn resident_bytes(status: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
+fn written_bytes(io: &str) -> Option<u64> {
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"))?;
+    line.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +78,6 @@ mod tests {
         let own = [std::process::id()];
         assert!(resident(&own).unwrap() > 0);
         cpu(&own).unwrap();
+        written(own[0]).unwrap();
     }
 }
