@@ -30,7 +30,7 @@ mod snapshot_store;
 mod snapshot_writer;
 mod tail;
 #[cfg(test)]
-mod test_backend;
+mod testing;
 mod trap_ledger;
 mod writer;
 mod writer_stats;
