@@ -108,7 +108,6 @@ impl Machine {
         }
         self.keeping = None;
         self.parts.snapshots.replace_by(&file)?;
-        self.parts.snapshots.drop_previous()?;
         self.claims.clear();
         self.rebuild()?;
         match &self.halted {

@@ -1,8 +1,8 @@
 use std::fs;
 use std::io;
 
-use super::super::files::faults::FailingFiles;
 use super::super::snapshot_format::{PREFIX_BYTES, TRAILER_BYTES};
+use super::super::testing::{Fault, TestFiles};
 use super::*;
 use crate::types::LogId;
 
@@ -227,26 +227,25 @@ fn an_unfinished_snapshot_leaves_nothing() {
 
 #[test]
 fn a_full_disk_keeps_the_snapshot_before() {
-    let mut fixture = Fixture::new();
-    write(&fixture.store, 1, &[b"old"]);
+    let files = TestFiles::new();
+    let dir = DataDir::open_in(Arc::new(files.clone()), &files.root()).unwrap();
+    let store = SnapshotStore::open(&dir).unwrap();
+    write(&store, 1, &[b"old"]);
     // create, write the header, a chunk and the trailer, sync, rename.
     for calls in 0..6 {
-        fixture.dir.files = Arc::new(FailingFiles::after(calls));
-        fixture.reopen();
-        let written = fixture
-            .store
-            .begin(meta(2), Vec::new())
-            .and_then(|mut writer| {
-                writer.write_chunk(b"new")?;
-                writer.finish()
-            });
+        files.arm(calls, Fault::Full);
+        let written = store.begin(meta(2), Vec::new()).and_then(|mut writer| {
+            writer.write_chunk(b"new")?;
+            writer.finish()
+        });
+        files.mend();
         let error = written.unwrap_err();
         let StorageError::Io { source, .. } = &error else {
             panic!("{error}")
         };
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(newest_index(&fixture.store), Some(1), "after {calls} calls");
-        assert!(fixture.names("tmp").is_empty());
+        assert_eq!(newest_index(&store), Some(1), "after {calls} calls");
+        assert!(store.folder.with_extension("tmp").unwrap().is_empty());
     }
 }
 

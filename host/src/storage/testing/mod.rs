@@ -1,9 +1,11 @@
 //! Disks that forget what was not synced, tear what was being written, and fail, as a test commands.
 
 mod backend;
+mod files;
 mod seeds;
 
 pub(super) use backend::{Fault, TestBackend};
+pub(super) use files::TestFiles;
 pub(super) use seeds::seeds;
 
 /// Bytes that a disk writes whole or not at all.
