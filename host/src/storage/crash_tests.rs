@@ -1,18 +1,18 @@
 //! Every file operation of a data directory fails in turn, is the last before a kill, or the last
 //! before the power goes. What was acknowledged has to be there and whole, and nothing else served.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
 
 use super::files::{Files, publish};
-use super::testing::{Fault, TestFiles};
+use super::testing::{Fault, TestFiles, seeds};
 use super::*;
 use crate::types::{LogId, LogIndex, ModuleId, SnapshotMeta};
 
-/// Outcomes of a power failure that are tried at each operation.
-const IMAGES: u64 = 4;
+/// Outcomes of a power failure that are tried at each operation, a seed each.
+const IMAGES: u64 = 8;
 
 #[test]
 fn a_new_log_is_whole_or_not_there_wherever_the_power_goes() {
@@ -27,7 +27,7 @@ fn a_new_log_is_whole_or_not_there_wherever_the_power_goes() {
             break;
         }
         opened.unwrap_err();
-        for seed in 0..2 * IMAGES {
+        for seed in seeds(IMAGES) {
             let found = files.power_failure(&mut Rng::with_seed(seed));
             let path = found.root().join("log.redb");
             if let Err(error) = Database::open_in(&found, &path) {
@@ -121,6 +121,19 @@ fn content(file: &SnapshotFile) -> Result<Vec<u8>, StorageError> {
     Ok(chunks?.concat())
 }
 
+/// What another node has: a snapshot that is ahead of all of ours, and one to repair us with.
+fn donated() -> &'static (SnapshotFile, SnapshotFile) {
+    static DONATED: OnceLock<(SnapshotFile, SnapshotFile)> = OnceLock::new();
+    DONATED.get_or_init(|| {
+        let donor = Stores::open(&TestFiles::new()).unwrap().snapshots;
+        let give = |origin, index| {
+            let writer = donor.begin(meta(index), Vec::new()).unwrap();
+            write(writer, &state(origin, index)).unwrap()
+        };
+        (give("leader", 40), give("good", 35))
+    })
+}
+
 /// The stores of a node, open.
 struct Stores {
     dir: DataDir,
@@ -176,10 +189,6 @@ struct Node {
     known: Known,
     /// The fault has struck.
     failed: bool,
-    /// Another node, with a snapshot that is ahead of all of ours and one to repair us with.
-    donor: Stores,
-    ahead: SnapshotFile,
-    good: SnapshotFile,
 }
 
 type Step = fn(&mut Node) -> Result<(), StorageError>;
@@ -205,11 +214,6 @@ const STEPS: &[(&str, Step)] = &[
 impl Node {
     fn new(fault: String) -> Self {
         let files = TestFiles::new();
-        let donor = Stores::open(&TestFiles::new()).unwrap();
-        let give = |origin, index| {
-            let writer = donor.snapshots.begin(meta(index), Vec::new()).unwrap();
-            write(writer, &state(origin, index)).unwrap()
-        };
         Self {
             fault,
             files,
@@ -223,9 +227,6 @@ impl Node {
                 repair: Repair::No,
             },
             failed: false,
-            good: give("good", 35),
-            ahead: give("leader", 40),
-            donor,
         }
     }
 
@@ -289,7 +290,7 @@ impl Node {
     fn power_failures(&mut self) {
         self.files = self.files.kill();
         self.stores = None;
-        for seed in 0..IMAGES {
+        for seed in seeds(IMAGES) {
             let left = self.files.power_failure(&mut Rng::with_seed(seed));
             self.check(&left, &format!("power failure, seed {seed}"));
             self.goes_on(&left).unwrap();
@@ -343,7 +344,7 @@ impl Node {
 
     /// In two transfers, as the connection breaks.
     fn receive(&mut self) -> Result<(), StorageError> {
-        let received = self.transfer(&self.ahead)?;
+        let received = self.transfer(&donated().0)?;
         self.again(|store| store.keep(received.clone()))?;
         self.known.newest = Some(40);
         self.purge();
@@ -383,7 +384,7 @@ impl Node {
     fn repair(&mut self) -> Result<(), StorageError> {
         let store = self.stores().snapshots.clone();
         let begun = store.begin(meta(38), Vec::new())?;
-        let received = self.transfer(&self.good)?;
+        let received = self.transfer(&donated().1)?;
         self.known.repair = Repair::Begun;
         self.known.two = false;
         self.known.previous = None;
