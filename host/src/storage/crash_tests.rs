@@ -58,6 +58,29 @@ fn what_is_told_after_a_kill_outlasts_the_power() {
     });
 }
 
+/// Such as the name of the data directory itself.
+#[test]
+fn what_is_done_after_a_kill_outlasts_the_power() {
+    every_operation(Fault::Power, |node| {
+        node.run_until_failure();
+        node.restart();
+        node.put(b"third module").unwrap();
+        node.power_failures();
+    });
+}
+
+#[test]
+fn what_succeeds_where_it_failed_before_outlasts_the_power() {
+    for fault in [Fault::Once, Fault::Full] {
+        every_operation(fault, |node| {
+            let failed = node.run_until_failure();
+            node.files.mend();
+            failed.map_or(Ok(()), |step| step(node)).unwrap();
+            node.power_failures();
+        });
+    }
+}
+
 #[test]
 fn a_failed_operation_can_be_done_again() {
     for fault in [Fault::Once, Fault::Full] {
@@ -230,15 +253,16 @@ impl Node {
         }
     }
 
-    /// Runs the steps until one fails, which is not done again.
-    fn run_until_failure(&mut self) {
+    /// Runs the steps until one fails, and returns that.
+    fn run_until_failure(&mut self) -> Option<Step> {
         for (name, step) in STEPS {
             if let Err(error) = step(self) {
                 self.excuse(name, &error);
-                return;
+                return Some(*step);
             }
         }
         self.failed = self.files.fired().is_some();
+        None
     }
 
     /// Runs all steps. One that fails is done again, until it succeeds.
@@ -269,7 +293,6 @@ impl Node {
         self.check(&self.files, "after a kill");
         self.start().unwrap();
         self.learn();
-        self.put(b"third module").unwrap();
     }
 
     /// What the stores say is acknowledged by that.
