@@ -8,12 +8,17 @@ use std::sync::Arc;
 use super::StorageError;
 use super::files::{Files, OsFiles};
 
+/// What it means that the log is not there, and what to do about it.
+pub(super) const FORGOTTEN: &str = "the node has forgotten its votes: remove this node from the \
+    cluster and start it anew, with a new --id and an empty --data-dir";
+
 /// A data directory that this process has to itself until the value is dropped.
 ///
 /// ```text
 /// DIR/                 0700: the log holds what clients wrote
 ///   LOCK               locked by the process that uses the directory, otherwise empty
 ///   log.redb           log entries, vote, indexes, identity (schema.rs)
+///   log.tmp            a new log, until it is whole (database.rs)
 ///   snapshots/         the newest snapshots (snapshot_store.rs)
 ///   modules/           components by their sha256 (module_store.rs)
 ///   cache/             compiled components: may be deleted at any time
@@ -75,8 +80,7 @@ impl DataDir {
             Ok::<_, StorageError>(entries.next().is_some())
         };
         if !log.exists() && (used(&self.snapshots())? || used(&self.modules())?) {
-            let reason = "it is gone, and the node has forgotten its votes: remove this node from \
-                          the cluster and start it anew, with a new --id and an empty --data-dir";
+            let reason = format!("it is gone, and {FORGOTTEN}");
             return Err(StorageError::damaged(log.display(), reason));
         }
         Ok(())
@@ -115,7 +119,7 @@ fn create_private(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
         Some(parent) => parent,
         None => return Ok(()),
     };
-    let found = path.exists();
+    let found = path.is_dir();
     if !found {
         create_private(files, parent)?;
         files

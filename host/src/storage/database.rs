@@ -10,6 +10,7 @@ use redb::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::data_dir::FORGOTTEN;
 use super::files::{Files, OsFiles, publish, remove, sync_names};
 use super::schema::{IDENTITY, LOG, META, SCHEMA, SCHEMA_VERSION, decode_meta, encode_meta};
 use super::{Identity, Origin, StorageError};
@@ -45,6 +46,11 @@ impl Database {
         // The file's name must be on disk before anything in it is relied upon, also when it was
         // there: who gave it may have been killed before this.
         sync_names(files, path.parent().unwrap_or(Path::new(".")))?;
+        let found = path.metadata().map_err(StorageError::io("inspect", path))?;
+        if found.len() == 0 {
+            let reason = format!("it is empty, and {FORGOTTEN}");
+            return Err(StorageError::damaged(path.display(), reason));
+        }
         let redb = builder()
             .open(path)
             .map_err(|error| StorageError::io("open", path)(std::io::Error::other(error)))?;
@@ -366,5 +372,17 @@ mod tests {
         let path = temp.path().join("log.redb");
         std::fs::write(&path, [7; 9000]).unwrap();
         assert!(Database::open(&path).is_err());
+    }
+
+    /// redb would make a new one of it, in which the node could vote again.
+    #[test]
+    fn a_log_that_lost_its_content_is_not_taken_for_a_new_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("log.redb");
+        std::fs::write(&path, []).unwrap();
+        let error = Database::open(&path).unwrap_err();
+        assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("forgotten its votes"), "{error}");
+        assert_eq!(path.metadata().unwrap().len(), 0);
     }
 }

@@ -14,15 +14,16 @@ use super::snapshot_file::stem;
 use super::{
     DataDir, IncomingSnapshot, PurgeFloor, SnapshotFile, SnapshotId, SnapshotWriter, StorageError,
 };
-use crate::types::{LogIndex, SnapshotMeta};
+use crate::types::{LogId, LogIndex, SnapshotMeta};
 
 pub(super) const SNAPSHOT_EXTENSION: &str = "snap";
 /// A file that is being written here: worthless once its writer is gone.
 pub(super) const TEMP_EXTENSION: &str = "tmp";
 /// A file that is being received: a later transfer goes on with it.
 pub(super) const PARTIAL_EXTENSION: &str = "partial";
-/// A damaged snapshot, for whoever wants to know what happened to it.
+/// A file that was received in full, until openraft has decided: worthless after a restart.
 pub(super) const RECEIVED_EXTENSION: &str = "received";
+/// A damaged snapshot, for whoever wants to know what happened to it.
 const BAD_EXTENSION: &str = "bad";
 
 /// Snapshots that are kept: the newest, and the one to fall back to when its file is rotten.
@@ -35,6 +36,7 @@ const KEPT: usize = 2;
 ///   <index>-<term>.snap                      a snapshot that covers the log up to there
 ///   <index>-<term>.<n>.tmp                   being written
 ///   <index>-<term>-<size>-<sha256>.partial   being received, at most one
+///   <...>.received                           received, and not kept yet
 ///   <index>-<term>.bad                       found damaged, at most one
 ///   <index>.previous                         the state before the activation at index (previous.rs)
 /// ```
@@ -143,22 +145,34 @@ impl SnapshotStore {
         Ok(kept)
     }
 
-    /// Makes a received snapshot the only one, durably, and deletes the state from before the last
-    /// activation: what this node computed is not to be trusted. Snapshots that are being written
-    /// will not be finished ([`StorageError::Superseded`]).
+    /// Puts a received snapshot in the place of all that this node computed, up to `applied`: of its
+    /// snapshots, and of the state from before the last activation, nothing is left. Snapshots that
+    /// are being written will not be finished ([`StorageError::Superseded`]). Durable on return.
+    ///
+    /// What covers more than `applied` came from the leader, is on its way to the state machine, and
+    /// stays: the log behind it alone may be gone already.
     ///
     /// # Errors
     /// What the file system says. Called again, it goes on where it failed.
-    pub fn replace_by(&self, snapshot: &SnapshotFile) -> Result<SnapshotFile, StorageError> {
+    pub fn replace_by(
+        &self,
+        snapshot: &SnapshotFile,
+        applied: Option<LogId>,
+    ) -> Result<SnapshotFile, StorageError> {
         let mut replacements = self.folder.replacements.lock();
         *replacements += 1;
         // In this order: at no time is there none.
         let placed = self.folder.place(snapshot)?;
-        *self.folder.kept.lock() = vec![placed.clone()];
+        let staying = {
+            let mut kept = self.folder.kept.lock();
+            kept.retain(|other| other.meta().last_log_id > applied);
+            kept.insert(0, placed.clone());
+            kept.clone()
+        };
         // All that the folder has: a call that failed may have left more than is known of.
         for extension in [SNAPSHOT_EXTENSION, PREVIOUS_EXTENSION] {
             for path in self.folder.with_extension(extension)? {
-                if path != placed.path() {
+                if staying.iter().all(|file| file.path() != path) {
                     remove(&*self.folder.files, &path)?;
                 }
             }

@@ -4,7 +4,6 @@ use std::io;
 use super::super::snapshot_format::{PREFIX_BYTES, TRAILER_BYTES};
 use super::super::testing::{Fault, TestFiles};
 use super::*;
-use crate::types::LogId;
 
 struct Fixture {
     dir: DataDir,
@@ -375,7 +374,8 @@ fn a_snapshot_that_replaces_all_others_may_be_older_or_as_old_as_they_are() {
         write(&fixture.store, 8, &[b"bad"]);
         let good = write(&donor.store, index, &[b"good"]);
         let received = receive(&fixture, &good);
-        fixture.store.replace_by(&received).unwrap();
+        let applied = Some(LogId::new_term_index(1, 20));
+        fixture.store.replace_by(&received, applied).unwrap();
         for _ in 0..2 {
             let newest = fixture.store.newest_good().unwrap().unwrap();
             assert_eq!(newest.id(), good.id(), "{index}");
@@ -384,6 +384,39 @@ fn a_snapshot_that_replaces_all_others_may_be_older_or_as_old_as_they_are() {
             fixture.reopen();
         }
     }
+}
+
+/// openraft purges the log behind it, so the node could not start from an older one.
+#[test]
+fn a_snapshot_of_the_leader_that_is_not_applied_yet_outlasts_a_repair() {
+    let (mut fixture, peer) = (Fixture::new(), Fixture::new());
+    write(&fixture.store, 7, &[b"bad"]);
+    let leaders = receive(&fixture, &write(&peer.store, 30, &[b"good"]));
+    let leaders = fixture.store.keep(leaders).unwrap();
+    let good = receive(&fixture, &write(&peer.store, 5, &[b"good"]));
+    let applied = Some(LogId::new_term_index(1, 9));
+    fixture.store.replace_by(&good, applied).unwrap();
+    for _ in 0..2 {
+        assert_eq!(fixture.store.indexes(), [5, 30]);
+        let newest = fixture.store.newest_good().unwrap().unwrap();
+        assert_eq!(newest.id(), leaders.id());
+        fixture.reopen();
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_begun_before_a_repair_is_never_finished() {
+    let (fixture, peer) = (Fixture::new(), Fixture::new());
+    let applied = Some(LogId::new_term_index(1, 9));
+    let mut begun = fixture.store.begin(meta(9), Vec::new()).unwrap();
+    begun.write_chunk(b"bad").unwrap();
+    let good = receive(&fixture, &write(&peer.store, 5, &[b"good"]));
+    fixture.store.replace_by(&good, applied).unwrap();
+    let error = begun.finish().unwrap_err();
+    assert!(matches!(error, StorageError::Superseded), "{error}");
+    assert_eq!(fixture.store.indexes(), [5]);
+    assert!(fixture.names("tmp").is_empty());
+    write(&fixture.store, 9, &[b"repaired"]);
 }
 
 #[test]

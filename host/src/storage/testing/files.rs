@@ -39,6 +39,7 @@ struct Disk {
     /// Operations until the fault.
     armed: Option<(usize, Fault)>,
     fired: Option<Fault>,
+    lies: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +74,7 @@ impl TestFiles {
             process: 0,
             armed: None,
             fired: None,
+            lies: false,
         };
         Self {
             disk: Arc::new(Mutex::new(disk)),
@@ -93,6 +95,11 @@ impl TestFiles {
     /// The fault that has happened.
     pub(in crate::storage) fn fired(&self) -> Option<Fault> {
         self.disk.lock().fired
+    }
+
+    /// Has syncs succeed and do nothing. No store is safe on such a disk.
+    pub(in crate::storage) fn lie(&self) {
+        self.disk.lock().lies = true;
     }
 
     /// Lets the disk work again.
@@ -282,6 +289,9 @@ impl Files for TestFiles {
     fn sync(&self, file: &File) -> io::Result<()> {
         let mut disk = self.disk.lock();
         let failed = self.step(&mut disk, true);
+        if disk.lies {
+            return failed;
+        }
         let live = Node::live(file);
         if let Node::File { durable, lost, .. } = disk.node(file) {
             if failed.is_err() {
@@ -327,6 +337,9 @@ impl Files for TestFiles {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk.lock();
         self.step(&mut disk, true)?;
+        if disk.lies {
+            return Ok(());
+        }
         let Disk { pending, names, .. } = &mut *disk;
         let (synced, rest) = std::mem::take(pending)
             .into_iter()
