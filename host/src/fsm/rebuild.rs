@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::error::FsmError;
 use super::machine::{Machine, StepError, runs};
 use super::restore::Restored;
-use crate::storage::SnapshotFile;
+use crate::storage::{PurgeFloor, SnapshotFile};
 use crate::types::{Entry, LogId, LogIndex, TrapKind};
 use crate::wasm::Fault;
 
@@ -107,8 +107,17 @@ impl Machine {
             ));
         }
         self.keeping = None;
-        self.parts.snapshots.replace_by(&file)?;
-        self.parts.snapshots.drop_previous()?;
+        // The log must keep what is behind the peer's snapshot: until now it had to reach back to the
+        // older of those that go. The next snapshot sets the floor anew.
+        self.parts.log.set_purge_floor(PurgeFloor::Nothing)?;
+        let next = file.meta().last_log_id.map_or(0, |id| id.index + 1);
+        let missing = self.parts.log.read_blocking(next, next + 1)?.is_empty();
+        if missing && file.meta().last_log_id < self.host.applied {
+            return Err(FsmError::Fault(
+                "this node's log does not reach back to the peer's snapshot any more".to_owned(),
+            ));
+        }
+        self.parts.snapshots.replace_by(&file, self.host.applied)?;
         self.claims.clear();
         self.rebuild()?;
         match &self.halted {

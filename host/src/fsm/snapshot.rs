@@ -46,7 +46,7 @@ impl SnapshotBuilder {
             }
         }
         Err(FsmError::Fault(format!(
-            "the module changed {ATTEMPTS} times during a snapshot"
+            "the state was replaced {ATTEMPTS} times during a snapshot"
         )))
     }
 
@@ -103,7 +103,11 @@ impl SnapshotBuilder {
                 }
             }
         }
-        let file = blocking(move || writer.finish()).await?;
+        let file = match blocking(move || writer.finish()).await {
+            // By a repair, after the last piece of the state was read.
+            Err(FsmError::Storage(StorageError::Superseded)) => return Ok(None),
+            finished => finished?,
+        };
         if let Some(index) = index {
             let digest = StateDigest(state.finalize().into());
             self.fsm.mark_state(Mark { index, digest });

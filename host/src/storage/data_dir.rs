@@ -1,12 +1,16 @@
 //! The data directory: who may use it, and the name of everything in it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::StorageError;
 use super::files::{Files, OsFiles};
+
+/// What it means that the log is not there, and what to do about it.
+pub(super) const FORGOTTEN: &str = "the node has forgotten its votes: remove this node from the \
+    cluster and start it anew, with a new --id and an empty --data-dir";
 
 /// A data directory that this process has to itself until the value is dropped.
 ///
@@ -14,6 +18,7 @@ use super::files::{Files, OsFiles};
 /// DIR/                 0700: the log holds what clients wrote
 ///   LOCK               locked by the process that uses the directory, otherwise empty
 ///   log.redb           log entries, vote, indexes, identity (schema.rs)
+///   log.tmp            a new log, until it is whole (database.rs)
 ///   snapshots/         the newest snapshots (snapshot_store.rs)
 ///   modules/           components by their sha256 (module_store.rs)
 ///   cache/             compiled components: may be deleted at any time
@@ -33,8 +38,11 @@ impl DataDir {
     /// [`StorageError::Locked`] when a process uses it, [`StorageError::Io`] when the file system
     /// refuses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
-        let path = path.as_ref().to_path_buf();
-        let files: Arc<dyn Files> = Arc::new(OsFiles);
+        Self::open_in(Arc::new(OsFiles), path.as_ref())
+    }
+
+    pub(super) fn open_in(files: Arc<dyn Files>, path: &Path) -> Result<Self, StorageError> {
+        let path = path.to_path_buf();
         create_private(&*files, &path)?;
         let lock_path = path.join("LOCK");
         let lock = OpenOptions::new()
@@ -72,8 +80,7 @@ impl DataDir {
             Ok::<_, StorageError>(entries.next().is_some())
         };
         if !log.exists() && (used(&self.snapshots())? || used(&self.modules())?) {
-            let reason = "it is gone, and the node has forgotten its votes: remove this node from \
-                          the cluster and start it anew, with a new --id and an empty --data-dir";
+            let reason = format!("it is gone, and {FORGOTTEN}");
             return Err(StorageError::damaged(log.display(), reason));
         }
         Ok(())
@@ -107,30 +114,26 @@ impl DataDir {
 
 /// Makes a directory, and those above it that are missing.
 fn create_private(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
-    let above = |path: &Path| match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        Some(_) => PathBuf::from("."),
-        None => path.to_path_buf(),
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
     };
-    let mut changed = Vec::new();
-    let mut missing = path.to_path_buf();
-    while !missing.exists() {
-        missing = above(&missing);
-        changed.push(missing.clone());
-    }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(StorageError::io("create directory", path))?;
-    // The names must be on disk before anything below them is relied upon: a node whose directory
-    // vanishes with the power has broken its votes.
-    for dir in changed {
+    let found = path.is_dir();
+    if !found {
+        create_private(files, parent)?;
         files
-            .sync_dir(&dir)
-            .map_err(StorageError::io("sync directory", &dir))?;
+            .create_dir(path)
+            .map_err(StorageError::io("create directory", path))?;
     }
-    Ok(())
+    // The name must be on disk before anything below it is relied upon: a node whose directory
+    // vanishes with the power has broken its votes. Also when it was there: the run that made it
+    // may have been killed before this.
+    match files.sync_dir(parent) {
+        // Whoever made the directory, it was not this user.
+        Err(error) if found && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.map_err(StorageError::io("sync directory", parent)),
+    }
 }
 
 #[cfg(test)]

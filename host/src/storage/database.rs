@@ -10,6 +10,8 @@ use redb::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::data_dir::FORGOTTEN;
+use super::files::{Files, OsFiles, publish, remove, sync_names};
 use super::schema::{IDENTITY, LOG, META, SCHEMA, SCHEMA_VERSION, decode_meta, encode_meta};
 use super::{Identity, Origin, StorageError};
 use crate::types::{ClusterId, InstanceId, NodeId};
@@ -34,17 +36,40 @@ impl Database {
     /// # Errors
     /// [`StorageError::NewerFormat`], [`StorageError::Damaged`], or what the disk says.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StorageError> {
-        let path = path.as_ref();
+        Self::open_in(&OsFiles, path.as_ref())
+    }
+
+    pub(super) fn open_in(files: &dyn Files, path: &Path) -> Result<Self, StorageError> {
+        if !path.try_exists().map_err(StorageError::io("find", path))? {
+            Self::create(files, path)?;
+        }
+        // The file's name must be on disk before anything in it is relied upon, also when it was
+        // there: who gave it may have been killed before this.
+        sync_names(files, path.parent().unwrap_or(Path::new(".")))?;
+        let found = path.metadata().map_err(StorageError::io("inspect", path))?;
+        if found.len() == 0 {
+            let reason = format!("it is empty, and {FORGOTTEN}");
+            return Err(StorageError::damaged(path.display(), reason));
+        }
         let redb = builder()
-            .create(path)
+            .open(path)
             .map_err(|error| StorageError::io("open", path)(std::io::Error::other(error)))?;
-        let database = Self::prepare(redb)?;
-        // The file's name must be on disk before anything in it is relied upon.
-        let dir = path.parent().unwrap_or(Path::new("."));
-        std::fs::File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(StorageError::io("sync directory", dir))?;
-        Ok(database)
+        Self::prepare(redb)
+    }
+
+    /// Makes a new database under another name first: redb does it in several steps, and refuses a
+    /// file that lost its power between them.
+    fn create(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
+        let temp = path.with_extension("tmp");
+        remove(files, &temp)?;
+        let file = files
+            .append(&temp)
+            .map_err(StorageError::io("create", &temp))?;
+        let redb = builder()
+            .create(&temp)
+            .map_err(|error| StorageError::io("create", &temp)(std::io::Error::other(error)))?;
+        drop(Self::prepare(redb)?);
+        publish(files, &file, &temp, path)
     }
 
     /// Opens a database on any storage: tests lose unsynced writes with it, or fail on command.
@@ -347,5 +372,17 @@ mod tests {
         let path = temp.path().join("log.redb");
         std::fs::write(&path, [7; 9000]).unwrap();
         assert!(Database::open(&path).is_err());
+    }
+
+    /// redb would make a new one of it, in which the node could vote again.
+    #[test]
+    fn a_log_that_lost_its_content_is_not_taken_for_a_new_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("log.redb");
+        std::fs::write(&path, []).unwrap();
+        let error = Database::open(&path).unwrap_err();
+        assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("forgotten its votes"), "{error}");
+        assert_eq!(path.metadata().unwrap().len(), 0);
     }
 }

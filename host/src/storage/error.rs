@@ -44,6 +44,10 @@ pub enum StorageError {
     /// The call does not fit the state of the store: a mistake of the caller, nothing was changed.
     #[error("{0}")]
     Refused(String),
+    /// A snapshot that was begun before a peer's took the place of all that this node had. It is of
+    /// the state that was replaced: begin a new one.
+    #[error("a peer's snapshot took the place of the state that this one is of")]
+    Superseded,
     /// Written by a newer release. Upgrade, the data is fine.
     #[error(
         "{what} has format {found} and this rkvd knows formats up to {known}: \

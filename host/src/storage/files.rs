@@ -1,8 +1,9 @@
 //! The few file operations that durability hangs on, behind a seam that tests make fail.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::StorageError;
@@ -13,10 +14,17 @@ pub(super) trait Files: fmt::Debug + Send + Sync {
     fn append(&self, path: &Path) -> io::Result<File>;
     /// Writes all of `bytes` at the end of `file`.
     fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()>;
-    /// Returns once the content of `file` is on disk.
+    /// Cuts `file` off behind `length` bytes.
+    fn cut(&self, file: &File, length: u64) -> io::Result<()>;
+    /// Returns once the content of `file` is on disk. After a failure it never will be: the system
+    /// may count what it could not write as written, and the next sync then succeeds without it.
     fn sync(&self, file: &File) -> io::Result<()>;
     /// Gives a file another name in the same file system, replacing what has that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Takes a file's name away.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes a directory that only its owner may look into.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Returns once the names in `dir` are on disk.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
@@ -38,6 +46,10 @@ impl Files for OsFiles {
         file.write_all(bytes)
     }
 
+    fn cut(&self, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_all()
     }
@@ -48,6 +60,14 @@ impl Files for OsFiles {
     )]
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -73,72 +93,22 @@ pub(super) fn publish(
         .map_err(StorageError::io("rename a finished file to", dest))?;
     // After the rename: otherwise the name is lost with the power, and with it what the caller
     // does next on the strength of it, such as purging the log behind a snapshot.
-    let dir = dest.parent().unwrap_or(Path::new("."));
+    sync_names(files, dest.parent().unwrap_or(Path::new(".")))
+}
+
+/// Puts the names in `dir` on disk: also those that a dead run gave and had no time to sync.
+pub(super) fn sync_names(files: &dyn Files, dir: &Path) -> Result<(), StorageError> {
     files
         .sync_dir(dir)
         .map_err(StorageError::io("sync directory", dir))
 }
 
 /// Removes a file that may already be gone.
-pub(super) fn remove(path: &Path) -> Result<(), StorageError> {
-    match fs::remove_file(path) {
+pub(super) fn remove(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
+    match files.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(StorageError::io("remove", path)(error))
         }
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-pub(super) mod faults {
-    //! A file system that fails at a chosen call.
-
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-
-    /// Works until `calls` calls were made, and fails with `ENOSPC` from then on.
-    #[derive(Debug)]
-    pub(in crate::storage) struct FailingFiles {
-        calls: AtomicUsize,
-    }
-
-    impl FailingFiles {
-        pub(in crate::storage) fn after(calls: usize) -> Self {
-            Self {
-                calls: AtomicUsize::new(calls),
-            }
-        }
-
-        fn step(&self) -> io::Result<()> {
-            let left = self.calls.load(Ordering::SeqCst);
-            if left == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.calls.store(left - 1, Ordering::SeqCst);
-            Ok(())
-        }
-    }
-
-    impl Files for FailingFiles {
-        fn append(&self, path: &Path) -> io::Result<File> {
-            self.step().and_then(|()| OsFiles.append(path))
-        }
-
-        fn write(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
-            self.step().and_then(|()| OsFiles.write(file, bytes))
-        }
-
-        fn sync(&self, file: &File) -> io::Result<()> {
-            self.step().and_then(|()| OsFiles.sync(file))
-        }
-
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.step().and_then(|()| OsFiles.rename(from, to))
-        }
-
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            self.step().and_then(|()| OsFiles.sync_dir(dir))
-        }
     }
 }

@@ -38,7 +38,9 @@ impl IncomingSnapshot {
             .map_err(StorageError::io("inspect", &partial))?
             .len();
         if offset > id.size {
-            file.set_len(0)
+            folder
+                .files
+                .cut(&file, 0)
                 .map_err(StorageError::io("truncate", &partial))?;
             offset = 0;
         }
@@ -80,18 +82,20 @@ impl IncomingSnapshot {
         let written = self.folder.files.write(&self.file, bytes);
         if let Err(error) = written {
             // Some of the bytes may be there. Cut them off, so that the offset stays true.
-            self.file
-                .set_len(self.offset)
+            self.folder
+                .files
+                .cut(&self.file, self.offset)
                 .map_err(StorageError::io("truncate", &self.partial))?;
             return Err(StorageError::io("write", &self.partial)(error));
         }
         self.offset = end;
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= SYNC_BYTES {
-            self.folder
-                .files
-                .sync(&self.file)
-                .map_err(StorageError::io("sync", &self.partial))?;
+            let synced = self.folder.files.sync(&self.file);
+            if let Err(error) = synced {
+                self.give_up();
+                return Err(StorageError::io("sync", &self.partial)(error));
+            }
             self.unsynced = 0;
         }
         Ok(())
@@ -119,13 +123,17 @@ impl IncomingSnapshot {
         self.check_current(*current)?;
         if let Err(error) = self.verify() {
             if !matches!(error, StorageError::Io { .. }) {
-                remove(&self.partial)?;
+                remove(&*self.folder.files, &self.partial)?;
             }
             return Err(error);
         }
         // Under a name of its own: the next transfer deletes partial files.
         let received = self.folder.path(&self.id.to_string(), RECEIVED_EXTENSION);
-        publish(&*self.folder.files, &self.file, &self.partial, &received)?;
+        let published = publish(&*self.folder.files, &self.file, &self.partial, &received);
+        if published.is_err() {
+            self.give_up();
+        }
+        published?;
         let snapshot = SnapshotFile::open(&received)?;
         snapshot.mark_verified();
         Ok(snapshot)
@@ -142,6 +150,14 @@ impl IncomingSnapshot {
         }
         received.verify_checksum()?;
         received.verify()
+    }
+
+    /// Deletes what arrived, after a sync that failed. A later one would succeed without what this one
+    /// lost, and a resumed transfer would be taken for whole until the power fails.
+    fn give_up(&self) {
+        if let Err(error) = remove(&*self.folder.files, &self.partial) {
+            tracing::error!(%error, "a snapshot that may not be whole on disk stays: delete it");
+        }
     }
 
     fn check_current(&self, current: u64) -> Result<(), StorageError> {

@@ -11,6 +11,8 @@
 //! Knows no state machine, no WebAssembly and no HTTP: a snapshot's head and chunks are opaque
 //! bytes here. Calls block on the disk unless they are `async`.
 
+#[cfg(test)]
+mod crash_tests;
 mod data_dir;
 mod database;
 mod error;
@@ -30,7 +32,7 @@ mod snapshot_store;
 mod snapshot_writer;
 mod tail;
 #[cfg(test)]
-mod test_backend;
+mod testing;
 mod trap_ledger;
 mod writer;
 mod writer_stats;

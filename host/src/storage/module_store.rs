@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::files::{Files, publish, remove};
+use super::files::{Files, publish, remove, sync_names};
 use super::{DataDir, StorageError};
 use crate::types::ModuleId;
 
@@ -38,12 +38,14 @@ impl ModuleStore {
             files: dir.files.clone(),
             writes: AtomicU64::new(0),
         };
+        // A module that is found is relied upon, and must not be a name that a dead run did not sync.
+        sync_names(&*store.files, &store.folder)?;
         for path in store.paths()? {
             if path
                 .extension()
                 .is_some_and(|extension| extension == TEMP_EXTENSION)
             {
-                remove(&path)?;
+                remove(&*store.files, &path)?;
             }
         }
         Ok(store)
@@ -58,7 +60,8 @@ impl ModuleStore {
         let id = ModuleId(Sha256::digest(bytes).into());
         let dest = self.path(id);
         if matches!(self.get(id), Ok(Some(_))) {
-            return Ok(id);
+            // A call before this one may have failed after the name was given.
+            return sync_names(&*self.files, &self.folder).map(|()| id);
         }
         let write = self.writes.fetch_add(1, Ordering::Relaxed);
         let temp = self.folder.join(format!("{id}.{write}.{TEMP_EXTENSION}"));
@@ -74,7 +77,7 @@ impl ModuleStore {
             });
         if stored.is_err() {
             // The first error is the one to report; what stays is deleted at the next start.
-            let _ = remove(&temp);
+            let _ = remove(&*self.files, &temp);
         }
         stored.map(|()| id)
     }
@@ -121,7 +124,7 @@ impl ModuleStore {
     /// # Errors
     /// What the file system says.
     pub fn remove(&self, id: ModuleId) -> Result<(), StorageError> {
-        remove(&self.path(id))
+        remove(&*self.files, &self.path(id))
     }
 
     fn path(&self, id: ModuleId) -> PathBuf {
@@ -137,7 +140,7 @@ impl ModuleStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::files::faults::FailingFiles;
+    use super::super::testing::{Fault, TestFiles};
     use super::*;
 
     fn store() -> (tempfile::TempDir, DataDir, ModuleStore) {
@@ -176,11 +179,13 @@ mod tests {
 
     #[test]
     fn a_full_disk_leaves_no_module_wherever_it_strikes() {
-        let (_temp, mut dir, _) = store();
+        let files = TestFiles::new();
+        let dir = DataDir::open_in(Arc::new(files.clone()), &files.root()).unwrap();
         // create, write, sync, rename; the directory's sync comes after the name is given.
         for calls in 0..4 {
-            dir.files = Arc::new(FailingFiles::after(calls));
+            files.mend();
             let store = ModuleStore::open(&dir).unwrap();
+            files.arm(calls, Fault::Full);
             let error = store.put(b"component").unwrap_err();
             let StorageError::Io { source, .. } = &error else {
                 panic!("{error}")

@@ -9,7 +9,7 @@ use super::snapshot_store::Folder;
 use super::{SnapshotFile, SnapshotStore, SnapshotWriter, StorageError};
 use crate::types::LogIndex;
 
-const PREVIOUS_EXTENSION: &str = "previous";
+pub(super) const PREVIOUS_EXTENSION: &str = "previous";
 
 impl SnapshotStore {
     /// Starts to keep the state that the activation at `until` replaces. Finished, it takes the
@@ -57,7 +57,7 @@ impl Folder {
     pub(super) fn remove_previous_except(&self, kept: &Path) -> Result<(), StorageError> {
         for path in self.with_extension(PREVIOUS_EXTENSION)? {
             if path != kept {
-                remove(&path)?;
+                remove(&*self.files, &path)?;
             }
         }
         Ok(())

@@ -8,20 +8,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::files::{Files, publish, remove};
+use super::files::{Files, publish, remove, sync_names};
+use super::previous::PREVIOUS_EXTENSION;
 use super::snapshot_file::stem;
 use super::{
     DataDir, IncomingSnapshot, PurgeFloor, SnapshotFile, SnapshotId, SnapshotWriter, StorageError,
 };
-use crate::types::{LogIndex, SnapshotMeta};
+use crate::types::{LogId, LogIndex, SnapshotMeta};
 
 pub(super) const SNAPSHOT_EXTENSION: &str = "snap";
 /// A file that is being written here: worthless once its writer is gone.
 pub(super) const TEMP_EXTENSION: &str = "tmp";
 /// A file that is being received: a later transfer goes on with it.
 pub(super) const PARTIAL_EXTENSION: &str = "partial";
-/// A damaged snapshot, for whoever wants to know what happened to it.
+/// A file that was received in full, until openraft has decided: worthless after a restart.
 pub(super) const RECEIVED_EXTENSION: &str = "received";
+/// A damaged snapshot, for whoever wants to know what happened to it.
 const BAD_EXTENSION: &str = "bad";
 
 /// Snapshots that are kept: the newest, and the one to fall back to when its file is rotten.
@@ -34,6 +36,7 @@ const KEPT: usize = 2;
 ///   <index>-<term>.snap                      a snapshot that covers the log up to there
 ///   <index>-<term>.<n>.tmp                   being written
 ///   <index>-<term>-<size>-<sha256>.partial   being received, at most one
+///   <...>.received                           received, and not kept yet
 ///   <index>-<term>.bad                       found damaged, at most one
 ///   <index>.previous                         the state before the activation at index (previous.rs)
 /// ```
@@ -55,12 +58,16 @@ impl SnapshotStore {
             files: dir.files.clone(),
             kept: Mutex::default(),
             writes: AtomicU64::new(0),
+            replacements: Mutex::new(0),
             transfer: Mutex::new(0),
         };
+        // What is found here lets the log be purged, so it must not be a name that a dead run gave and
+        // did not sync.
+        sync_names(&*folder.files, &folder.path)?;
         let mut kept = Vec::new();
         for path in folder.list()? {
             match path.extension().and_then(OsStr::to_str) {
-                Some(TEMP_EXTENSION | RECEIVED_EXTENSION) => remove(&path)?,
+                Some(TEMP_EXTENSION | RECEIVED_EXTENSION) => remove(&*folder.files, &path)?,
                 Some(SNAPSHOT_EXTENSION) => match SnapshotFile::open(&path) {
                     Ok(snapshot) => kept.push(snapshot),
                     Err(error @ StorageError::Damaged { .. }) => folder.set_aside(&path, &error)?,
@@ -108,6 +115,8 @@ impl SnapshotStore {
             match newest.verify() {
                 Ok(()) => return Ok(Some(newest)),
                 Err(error @ StorageError::Damaged { .. }) => {
+                    // The name must not become that of a new file before it is taken away.
+                    let _naming = self.folder.replacements.lock();
                     let mut kept = self.folder.kept.lock();
                     let before = kept.len();
                     kept.retain(|kept| kept.id() != newest.id());
@@ -130,27 +139,46 @@ impl SnapshotStore {
         if !is_received(&snapshot) {
             return Ok(snapshot);
         }
+        let _naming = self.folder.replacements.lock();
         let kept = self.folder.place(&snapshot)?;
         self.folder.adopt(kept.clone());
         Ok(kept)
     }
 
-    /// Makes a received snapshot the only one: those before it are not to be trusted.
+    /// Puts a received snapshot in the place of all that this node computed, up to `applied`: of its
+    /// snapshots, and of the state from before the last activation, nothing is left. Snapshots that
+    /// are being written will not be finished ([`StorageError::Superseded`]). Durable on return.
+    ///
+    /// What covers more than `applied` came from the leader, is on its way to the state machine, and
+    /// stays: the log behind it alone may be gone already.
     ///
     /// # Errors
-    /// What the file system says.
-    pub fn replace_by(&self, snapshot: &SnapshotFile) -> Result<SnapshotFile, StorageError> {
+    /// What the file system says. Called again, it goes on where it failed.
+    pub fn replace_by(
+        &self,
+        snapshot: &SnapshotFile,
+        applied: Option<LogId>,
+    ) -> Result<SnapshotFile, StorageError> {
+        let mut replacements = self.folder.replacements.lock();
+        *replacements += 1;
         // In this order: at no time is there none.
         let placed = self.folder.place(snapshot)?;
-        let others = std::mem::replace(&mut *self.folder.kept.lock(), vec![placed.clone()]);
-        let others = others.iter().filter(|other| other.path() != placed.path());
-        others.map(SnapshotFile::path).try_for_each(remove)?;
+        let staying = {
+            let mut kept = self.folder.kept.lock();
+            kept.retain(|other| other.meta().last_log_id > applied);
+            kept.insert(0, placed.clone());
+            kept.clone()
+        };
+        // All that the folder has: a call that failed may have left more than is known of.
+        for extension in [SNAPSHOT_EXTENSION, PREVIOUS_EXTENSION] {
+            for path in self.folder.with_extension(extension)? {
+                if staying.iter().all(|file| file.path() != path) {
+                    remove(&*self.folder.files, &path)?;
+                }
+            }
+        }
         // Otherwise the power may bring them back, and the newest of them would be believed.
-        let dir = &self.folder.path;
-        self.folder
-            .files
-            .sync_dir(dir)
-            .map_err(StorageError::io("sync directory", dir))?;
+        sync_names(&*self.folder.files, &self.folder.path)?;
         Ok(placed)
     }
 
@@ -178,7 +206,7 @@ impl SnapshotStore {
     /// What the file system says.
     pub fn discard(&self, snapshot: &SnapshotFile) -> Result<(), StorageError> {
         if is_received(snapshot) {
-            remove(snapshot.path())
+            remove(&*self.folder.files, snapshot.path())
         } else {
             Ok(())
         }
@@ -204,6 +232,9 @@ pub(super) struct Folder {
     kept: Mutex<Vec<SnapshotFile>>,
     /// Keeps the temporary files of concurrent writers apart.
     writes: AtomicU64,
+    /// How often the state was replaced by a peer's. Held while a finished file gets its name and its
+    /// place, so that neither is of a state that is no more.
+    pub(super) replacements: Mutex<u64>,
     /// The number of the transfer that may write to the partial file.
     pub(super) transfer: Mutex<u64>,
 }
@@ -222,9 +253,18 @@ impl Folder {
         let received = snapshot.path();
         let stem = stem(snapshot.meta().last_log_id);
         let dest = self.path(&stem, SNAPSHOT_EXTENSION);
-        let file = File::open(received).map_err(StorageError::io("open", received))?;
-        publish(&*self.files, &file, received, &dest)?;
+        if received.exists() {
+            let file = File::open(received).map_err(StorageError::io("open", received))?;
+            publish(&*self.files, &file, received, &dest)?;
+        } else {
+            // A call before this one renamed it, and failed after that.
+            sync_names(&*self.files, &self.path)?;
+        }
         let placed = SnapshotFile::open(&dest)?;
+        if placed.id() != snapshot.id() {
+            let reason = "another snapshot of the same index took its place";
+            return Err(StorageError::damaged(received.display(), reason));
+        }
         placed.mark_verified();
         Ok(placed)
     }
@@ -243,7 +283,7 @@ impl Folder {
     pub(super) fn remove_partials_except(&self, partial: &Path) -> Result<(), StorageError> {
         for path in self.with_extension(PARTIAL_EXTENSION)? {
             if path != partial {
-                remove(&path)?;
+                remove(&*self.files, &path)?;
             }
         }
         Ok(())
@@ -254,7 +294,7 @@ impl Folder {
         let mut kept = self.kept.lock();
         let surplus = kept.len().saturating_sub(KEPT);
         for snapshot in kept.drain(..surplus) {
-            if let Err(error) = remove(snapshot.path()) {
+            if let Err(error) = remove(&*self.files, snapshot.path()) {
                 tracing::warn!(%error, "an old snapshot stays");
             }
         }
@@ -264,7 +304,7 @@ impl Folder {
     fn set_aside(&self, path: &Path, error: &StorageError) -> Result<(), StorageError> {
         tracing::error!(%error, "a snapshot is damaged and not used: check this node's disk");
         for older in self.with_extension(BAD_EXTENSION)? {
-            remove(&older)?;
+            remove(&*self.files, &older)?;
         }
         let bad = path.with_extension(BAD_EXTENSION);
         self.files

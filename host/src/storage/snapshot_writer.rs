@@ -15,8 +15,9 @@ use crate::failpoint;
 use crate::types::{LogIndex, SnapshotMeta};
 
 /// Bytes written between two syncs. Without them the system hoards a snapshot in memory and writes
-/// it out at the end, and every commit to the log that is made meanwhile waits behind it.
-pub(super) const SYNC_BYTES: u64 = 1 << 20;
+/// it out at the end, and every commit to the log that is made meanwhile waits behind it. Few in tests, so that they
+/// meet such a sync.
+pub(super) const SYNC_BYTES: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 /// What becomes of a finished file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct SnapshotWriter {
     unsynced: u64,
     /// The chunk that is being written. Kept for its memory.
     buffer: Vec<u8>,
+    /// [`Folder::replacements`] when the snapshot was begun.
+    replacements: u64,
 }
 
 impl SnapshotWriter {
@@ -91,6 +94,7 @@ impl SnapshotWriter {
     ) -> Result<Self, StorageError> {
         let temp = dest.with_extension(format!("{}.{TEMP_EXTENSION}", folder.next_write()));
         let header = header.encode()?;
+        let replacements = *folder.replacements.lock();
         let file = folder
             .files
             .append(&temp)
@@ -106,6 +110,7 @@ impl SnapshotWriter {
             bytes: 0,
             unsynced: 0,
             buffer: header,
+            replacements,
         };
         writer.write_buffer()?;
         Ok(writer)
@@ -133,7 +138,7 @@ impl SnapshotWriter {
     /// one too many. One with the same last log id is replaced.
     ///
     /// # Errors
-    /// [`StorageError::Io`]: the snapshots are as they were before.
+    /// [`StorageError::Superseded`] or [`StorageError::Io`]: the snapshots are as they were before.
     pub fn finish(mut self) -> Result<SnapshotFile, StorageError> {
         let sha256 = std::mem::take(&mut self.sha256).finalize().into();
         let trailer = Trailer {
@@ -146,6 +151,11 @@ impl SnapshotWriter {
             .write(&self.file, &trailer.encode())
             .map_err(StorageError::io("write", &self.temp))?;
         failpoint::crash_at(self.kind.before_publish());
+        let folder = Arc::clone(&self.folder);
+        let replacements = folder.replacements.lock();
+        if *replacements != self.replacements {
+            return Err(StorageError::Superseded);
+        }
         publish(&*self.folder.files, &self.file, &self.temp, &self.dest)?;
         failpoint::crash_at(self.kind.after_publish());
         let snapshot = SnapshotFile::open(&self.dest)?;
@@ -178,6 +188,6 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         // Gone already when it was published. What cannot be deleted now is at the next start.
-        let _ = remove(&self.temp);
+        let _ = remove(&*self.folder.files, &self.temp);
     }
 }

@@ -6,10 +6,11 @@ use openraft::storage::RaftLogStorageExt;
 use openraft::type_config::TypeConfigExt;
 
 use super::super::log_reader::read_consistent;
-use super::super::test_backend::TestBackend;
+use super::super::testing::TestBackend;
 use super::*;
 use crate::types::Proposal;
 
+mod crash;
 mod purge;
 
 /// Payload of the entries of these tests, in bytes.
@@ -341,41 +342,4 @@ async fn a_damaged_entry_is_an_error_and_not_an_entry() {
     let error = log.try_get_log_entries(0..3).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert!(error.to_string().contains("log entry 1"), "{error}");
-}
-
-/// Votes and appends, crashing at every sync with a random part of what was not synced: whatever
-/// was acknowledged before the crash is found after it.
-#[tokio::test]
-async fn what_was_acknowledged_survives_a_crash_at_any_sync() {
-    // Numerical Recipes' generator: the same crashes in every run.
-    let mut state = 1_u32;
-    let mut coin = move || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state >> 31 == 1
-    };
-    let backend = TestBackend::default();
-    let mut log = open(&backend);
-    let mut next = 0;
-    for round in 1..60 {
-        backend.hang();
-        let pending = start(&mut log, entries(round, next..next + 7)).await;
-        backend.await_hanging();
-        let image = backend.crash(&mut coin);
-        backend.resume();
-        pending.await.unwrap();
-
-        let mut crashed = open(&TestBackend::holding(image));
-        let found = ids(&mut crashed).await;
-        let (acknowledged, unknown) = (next, next + 7);
-        assert!(
-            [acknowledged, unknown].contains(&(found.len() as u64)),
-            "round {round}: {} entries, {acknowledged} were acknowledged",
-            found.len()
-        );
-        if round > 1 {
-            assert!(crashed.read_vote().await.unwrap() >= Some(vote(round - 1)));
-        }
-        log.save_vote(&vote(round)).await.unwrap();
-        next += 7;
-    }
 }

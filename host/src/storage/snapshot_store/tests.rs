@@ -1,10 +1,9 @@
 use std::fs;
 use std::io;
 
-use super::super::files::faults::FailingFiles;
 use super::super::snapshot_format::{PREFIX_BYTES, TRAILER_BYTES};
+use super::super::testing::{Fault, TestFiles};
 use super::*;
-use crate::types::LogId;
 
 struct Fixture {
     dir: DataDir,
@@ -227,26 +226,25 @@ fn an_unfinished_snapshot_leaves_nothing() {
 
 #[test]
 fn a_full_disk_keeps_the_snapshot_before() {
-    let mut fixture = Fixture::new();
-    write(&fixture.store, 1, &[b"old"]);
+    let files = TestFiles::new();
+    let dir = DataDir::open_in(Arc::new(files.clone()), &files.root()).unwrap();
+    let store = SnapshotStore::open(&dir).unwrap();
+    write(&store, 1, &[b"old"]);
     // create, write the header, a chunk and the trailer, sync, rename.
     for calls in 0..6 {
-        fixture.dir.files = Arc::new(FailingFiles::after(calls));
-        fixture.reopen();
-        let written = fixture
-            .store
-            .begin(meta(2), Vec::new())
-            .and_then(|mut writer| {
-                writer.write_chunk(b"new")?;
-                writer.finish()
-            });
+        files.arm(calls, Fault::Full);
+        let written = store.begin(meta(2), Vec::new()).and_then(|mut writer| {
+            writer.write_chunk(b"new")?;
+            writer.finish()
+        });
+        files.mend();
         let error = written.unwrap_err();
         let StorageError::Io { source, .. } = &error else {
             panic!("{error}")
         };
         assert_eq!(source.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(newest_index(&fixture.store), Some(1), "after {calls} calls");
-        assert!(fixture.names("tmp").is_empty());
+        assert_eq!(newest_index(&store), Some(1), "after {calls} calls");
+        assert!(store.folder.with_extension("tmp").unwrap().is_empty());
     }
 }
 
@@ -376,7 +374,8 @@ fn a_snapshot_that_replaces_all_others_may_be_older_or_as_old_as_they_are() {
         write(&fixture.store, 8, &[b"bad"]);
         let good = write(&donor.store, index, &[b"good"]);
         let received = receive(&fixture, &good);
-        fixture.store.replace_by(&received).unwrap();
+        let applied = Some(LogId::new_term_index(1, 20));
+        fixture.store.replace_by(&received, applied).unwrap();
         for _ in 0..2 {
             let newest = fixture.store.newest_good().unwrap().unwrap();
             assert_eq!(newest.id(), good.id(), "{index}");
@@ -385,6 +384,39 @@ fn a_snapshot_that_replaces_all_others_may_be_older_or_as_old_as_they_are() {
             fixture.reopen();
         }
     }
+}
+
+/// openraft purges the log behind it, so the node could not start from an older one.
+#[test]
+fn a_snapshot_of_the_leader_that_is_not_applied_yet_outlasts_a_repair() {
+    let (mut fixture, peer) = (Fixture::new(), Fixture::new());
+    write(&fixture.store, 7, &[b"bad"]);
+    let leaders = receive(&fixture, &write(&peer.store, 30, &[b"good"]));
+    let leaders = fixture.store.keep(leaders).unwrap();
+    let good = receive(&fixture, &write(&peer.store, 5, &[b"good"]));
+    let applied = Some(LogId::new_term_index(1, 9));
+    fixture.store.replace_by(&good, applied).unwrap();
+    for _ in 0..2 {
+        assert_eq!(fixture.store.indexes(), [5, 30]);
+        let newest = fixture.store.newest_good().unwrap().unwrap();
+        assert_eq!(newest.id(), leaders.id());
+        fixture.reopen();
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_begun_before_a_repair_is_never_finished() {
+    let (fixture, peer) = (Fixture::new(), Fixture::new());
+    let applied = Some(LogId::new_term_index(1, 9));
+    let mut begun = fixture.store.begin(meta(9), Vec::new()).unwrap();
+    begun.write_chunk(b"bad").unwrap();
+    let good = receive(&fixture, &write(&peer.store, 5, &[b"good"]));
+    fixture.store.replace_by(&good, applied).unwrap();
+    let error = begun.finish().unwrap_err();
+    assert!(matches!(error, StorageError::Superseded), "{error}");
+    assert_eq!(fixture.store.indexes(), [5]);
+    assert!(fixture.names("tmp").is_empty());
+    write(&fixture.store, 9, &[b"repaired"]);
 }
 
 #[test]
