@@ -11,7 +11,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{OptionalSend, RaftSnapshotBuilder};
-use rkv_host::storage::{DataDir, Database, LogLimits, LogStore};
+use rkv_host::storage::{DataDir, Database, LogFile, LogLimits, LogStore};
 use rkv_host::types::{LogId, Reply, SnapshotMeta, StoredMembership, TypeConfig};
 
 type SuiteError = openraft::StorageError<TypeConfig>;
@@ -78,6 +78,11 @@ impl RaftStateMachine<TypeConfig> for LastApplied {
     }
 }
 
+fn open(dir: &DataDir, limits: LogLimits) -> LogStore {
+    let database = Database::open(dir.database()).unwrap();
+    LogStore::open(LogFile::open(dir, &database).unwrap(), limits).unwrap()
+}
+
 /// Makes logs with the given memory limits, each in a directory of its own.
 struct Builder(LogLimits);
 
@@ -87,7 +92,7 @@ impl StoreBuilder<TypeConfig, LogStore, LastApplied, (tempfile::TempDir, DataDir
     ) -> Result<((tempfile::TempDir, DataDir), LogStore, LastApplied), SuiteError> {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path()).unwrap();
-        let log = LogStore::open(&Database::open(dir.log()).unwrap(), self.0).unwrap();
+        let log = open(&dir, self.0);
         Ok(((temp, dir), log, LastApplied::default()))
     }
 }
@@ -97,7 +102,7 @@ async fn the_log_store_passes_the_suite_from_memory() {
     Suite::test_all(Builder(LogLimits::DEFAULT)).await.unwrap();
 }
 
-/// Without a tail, every entry that is durable is read back from the database.
+/// Without a tail, every entry that is durable is read back from the file.
 #[tokio::test]
 async fn the_log_store_passes_the_suite_from_disk() {
     let limits = LogLimits {

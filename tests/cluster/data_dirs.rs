@@ -109,15 +109,19 @@ async fn a_log_that_is_garbage_is_refused_and_left_alone() {
     let mut cluster = Cluster::start(1).await;
     cluster.node_mut(1).terminate();
     cluster.node_mut(1).exit(GENEROUS).await;
-    let log = cluster.data_dir(1).join("log.redb");
-    let garbage = vec![0x5a; fs::metadata(&log).expect("a log").len() as usize];
-    fs::write(&log, &garbage).expect("write");
-    let line = refusal(cluster.node_mut(1)).await;
-    assert!(line.contains(&log.display().to_string()), "{line}");
-    assert!(
-        fs::read(&log).expect("a log") == garbage,
-        "the evidence was overwritten"
-    );
+    for name in ["log.wal", "node.redb"] {
+        let path = cluster.data_dir(1).join(name);
+        let good = fs::read(&path).expect("a file");
+        let garbage = vec![0x5a; good.len()];
+        fs::write(&path, &garbage).expect("write");
+        let line = refusal(cluster.node_mut(1)).await;
+        assert!(line.contains(&path.display().to_string()), "{line}");
+        assert!(
+            fs::read(&path).expect("a file") == garbage,
+            "the evidence was overwritten"
+        );
+        fs::write(&path, &good).expect("write");
+    }
 }
 
 #[tokio::test]
@@ -133,6 +137,12 @@ async fn a_directory_whose_log_is_gone_is_not_taken_for_an_empty_one() {
     .await;
     cluster.node_mut(1).terminate();
     cluster.node_mut(1).exit(GENEROUS).await;
-    fs::remove_file(cluster.data_dir(1).join("log.redb")).expect("a log");
-    refusal(cluster.node_mut(1)).await;
+    for name in ["log.wal", "node.redb"] {
+        let path = cluster.data_dir(1).join(name);
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).expect("a file");
+        let line = refusal(cluster.node_mut(1)).await;
+        assert!(line.contains("forgotten its votes"), "{line}");
+        fs::rename(&aside, &path).expect("a file");
+    }
 }

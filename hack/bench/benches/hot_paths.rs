@@ -10,7 +10,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::RaftLogStorageExt;
 use rkv_fsm::StateMachine;
 use rkv_host::bundled;
-use rkv_host::storage::{DataDir, Database, LogLimits, LogStore};
+use rkv_host::storage::{DataDir, Database, LogFile, LogLimits, LogStore};
 use rkv_host::types::{Entry, Limits, LogId, Proposal};
 use rkv_host::wasm::{ApplyEntry, Context, Engine, Instance, MAX_MODULE_BYTES, with_guest_stack};
 use rkv_kv::Kv;
@@ -153,8 +153,9 @@ fn log(criterion: &mut Criterion) {
     let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target");
     let dir = tempfile::tempdir_in(target).expect("a folder");
     let data = DataDir::open(dir.path()).expect("a data directory");
-    let database = Database::open(data.log()).expect("a database");
-    let mut log = LogStore::open(&database, LogLimits::DEFAULT).expect("a log");
+    let database = Database::open(data.database()).expect("a database");
+    let file = LogFile::open(&data, &database).expect("a log's file");
+    let mut log = LogStore::open(file, LogLimits::DEFAULT).expect("a log");
     let mut index = 0;
     let mut group = criterion.benchmark_group("log append, durable");
     for batch in BATCHES {

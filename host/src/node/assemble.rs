@@ -12,8 +12,8 @@ use crate::config::{Config, MAX_MODULE_BYTES, RaftTiming};
 use crate::fsm::{self, MachineParts, Registry, StateMachine};
 use crate::raft::{self, Consensus, ConsensusParts, Local, Network};
 use crate::storage::{
-    DataDir, Database, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore, StorageError,
-    TrapLedger,
+    DataDir, Database, LogFile, LogLimits, LogStore, ModuleStore, Origin, SnapshotStore,
+    StorageError, TrapLedger,
 };
 use crate::tasks::Tasks;
 use crate::types::{NodeId, TypeConfig};
@@ -98,7 +98,8 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let (raft_listener, raft_addr) = bind("--raft-addr", &config.raft_addr).await?;
     let (http_listener, http_addr) = bind("--server-addr", &config.server_addr).await?;
 
-    let database = Database::open(data_dir.log())?;
+    let database = Database::open(data_dir.database())?;
+    let log_file = LogFile::open(&data_dir, &database)?;
     let origin = if config.join.is_empty() {
         Origin::Bootstrap
     } else {
@@ -129,7 +130,7 @@ pub(super) async fn assemble(config: &Config) -> Result<Layers, StartError> {
     let modules = ModuleStore::open(&data_dir)?;
     let registry = Registry::new(engine, modules, MAX_MODULE_BYTES);
     let snapshots = SnapshotStore::open(&data_dir)?;
-    let log = LogStore::open(&database, LogLimits::DEFAULT)?;
+    let log = LogStore::open(log_file, LogLimits::DEFAULT)?;
     log.set_purge_floor(snapshots.purge_floor())?;
     check_covered(config, &log, &snapshots).await?;
     let parts = MachineParts {

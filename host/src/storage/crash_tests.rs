@@ -19,7 +19,7 @@ fn a_new_log_is_whole_or_not_there_wherever_the_power_goes() {
     let mut operations = 0;
     loop {
         let files = TestFiles::new();
-        let path = files.root().join("log.redb");
+        let path = files.root().join("node.redb");
         files.arm(operations, Fault::Power);
         let opened = Database::open_in(&files, &path).map(drop);
         if files.fired().is_none() {
@@ -29,7 +29,7 @@ fn a_new_log_is_whole_or_not_there_wherever_the_power_goes() {
         opened.unwrap_err();
         for seed in seeds(IMAGES) {
             let found = files.power_failure(&mut Rng::with_seed(seed));
-            let path = found.root().join("log.redb");
+            let path = found.root().join("node.redb");
             if let Err(error) = Database::open_in(&found, &path) {
                 panic!("operation {operations}, seed {seed}: {error}");
             }
@@ -182,13 +182,13 @@ impl Stores {
     fn open(files: &TestFiles) -> Result<Self, StorageError> {
         let path = files.root().join("nodes/1");
         let dir = DataDir::open_in(Arc::new(files.clone()), &path)?;
-        if !dir.log().exists() {
+        if !dir.database().exists() {
             // Stands for a log: redb writes its files by itself.
-            let temp = dir.log().with_extension("tmp");
+            let temp = dir.database().with_extension("tmp");
             let file = files
                 .append(&temp)
                 .map_err(StorageError::io("create", &temp))?;
-            publish(files, &file, &temp, &dir.log())?;
+            publish(files, &file, &temp, &dir.database())?;
         }
         Ok(Self {
             snapshots: SnapshotStore::open(&dir)?,

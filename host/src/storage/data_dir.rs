@@ -17,8 +17,9 @@ pub(super) const FORGOTTEN: &str = "the node has forgotten its votes: remove thi
 /// ```text
 /// DIR/                 0700: the log holds what clients wrote
 ///   LOCK               locked by the process that uses the directory, otherwise empty
-///   log.redb           log entries, vote, indexes, identity (schema.rs)
-///   log.tmp            a new log, until it is whole (database.rs)
+///   node.redb          identity, traps (schema.rs)
+///   log.wal            log entries, vote, indexes (wal/layout.rs)
+///   *.tmp              one of these, until it is whole
 ///   snapshots/         the newest snapshots (snapshot_store.rs)
 ///   modules/           components by their sha256 (module_store.rs)
 ///   cache/             compiled components: may be deleted at any time
@@ -73,15 +74,19 @@ impl DataDir {
     /// A log that was lost is not an empty one: a node that forgot its votes and entries could
     /// elect a leader that lacks what it once acknowledged.
     fn check_whole(&self) -> Result<(), StorageError> {
-        let log = self.log();
+        let database = self.database();
         let used = |folder: &Path| {
             let mut entries =
                 std::fs::read_dir(folder).map_err(StorageError::io("list", folder))?;
             Ok::<_, StorageError>(entries.next().is_some())
         };
-        if !log.exists() && (used(&self.snapshots())? || used(&self.modules())?) {
+        let new = || {
+            let new = !self.log().exists() && !used(&self.snapshots())? && !used(&self.modules())?;
+            Ok::<_, StorageError>(new)
+        };
+        if !database.exists() && !new()? {
             let reason = format!("it is gone, and {FORGOTTEN}");
-            return Err(StorageError::damaged(log.display(), reason));
+            return Err(StorageError::damaged(database.display(), reason));
         }
         Ok(())
     }
@@ -91,9 +96,14 @@ impl DataDir {
         &self.path
     }
 
-    /// The database: log, vote, indexes and identity.
+    /// The database: whose directory it is, and small things.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("node.redb")
+    }
+
+    /// The log: entries, vote and indexes.
     pub fn log(&self) -> PathBuf {
-        self.path.join("log.redb")
+        self.path.join("log.wal")
     }
 
     /// The folder of the snapshots.

@@ -12,14 +12,12 @@ use serde::de::DeserializeOwned;
 
 use super::data_dir::FORGOTTEN;
 use super::files::{Files, OsFiles, publish, remove, sync_names};
-use super::schema::{IDENTITY, LOG, META, SCHEMA, SCHEMA_VERSION, decode_meta, encode_meta};
+use super::schema::{IDENTITY, META, SCHEMA, SCHEMA_VERSION, decode_meta, encode_meta};
 use super::{Identity, Origin, StorageError};
 use crate::types::{ClusterId, InstanceId, NodeId};
 
-/// Memory for pages of the database, in bytes. Small on purpose: entries are written once, and
-/// the recent ones, which are all that anybody reads in good days, are served from the log's own
-/// tail. What matters is that the inner pages of the B-tree stay cached.
-const CACHE_BYTES: usize = 32 << 20;
+/// Memory for pages of the database, in bytes. There are few.
+const CACHE_BYTES: usize = 1 << 20;
 
 /// The open database. Clones share it; it is closed with the last one. Calls block on the disk.
 #[derive(Clone)]
@@ -30,8 +28,7 @@ pub struct Database {
 impl Database {
     /// Opens the database at `path`, or makes a new one.
     ///
-    /// The checksum of every page in use is compared first, which reads the whole log: rot that
-    /// went unnoticed would be replayed into the state machine.
+    /// The checksum of every page in use is compared first.
     ///
     /// # Errors
     /// [`StorageError::NewerFormat`], [`StorageError::Damaged`], or what the disk says.
@@ -89,9 +86,6 @@ impl Database {
         };
         let transaction = database.begin_write()?;
         {
-            transaction
-                .open_table(LOG)
-                .map_err(StorageError::database("open the log table"))?;
             let mut meta = open_meta(&transaction)?;
             let version = match meta
                 .get(SCHEMA)
@@ -106,7 +100,7 @@ impl Database {
                 Some(SCHEMA_VERSION) => {}
                 Some(found) if found > SCHEMA_VERSION => {
                     return Err(StorageError::NewerFormat {
-                        what: "the database log.redb".into(),
+                        what: "the database node.redb".into(),
                         found,
                         known: SCHEMA_VERSION,
                     });
@@ -269,7 +263,7 @@ fn builder() -> Builder {
         .set_cache_size(CACHE_BYTES)
         .set_check_integrity_on_open(true)
         .set_repair_callback(|session| {
-            tracing::debug!(progress = session.progress(), "checking log.redb");
+            tracing::debug!(progress = session.progress(), "checking node.redb");
         });
     builder
 }
@@ -280,7 +274,7 @@ mod tests {
 
     fn database() -> (tempfile::TempDir, Database) {
         let temp = tempfile::tempdir().unwrap();
-        let database = Database::open(temp.path().join("log.redb")).unwrap();
+        let database = Database::open(temp.path().join("node.redb")).unwrap();
         (temp, database)
     }
 
@@ -291,7 +285,7 @@ mod tests {
         database.create_identity(7, Origin::Join).unwrap();
         let identity = database.adopt_cluster(ClusterId([3; 16])).unwrap();
         drop(database);
-        let database = Database::open(temp.path().join("log.redb")).unwrap();
+        let database = Database::open(temp.path().join("node.redb")).unwrap();
         assert_eq!(database.identity_of(7).unwrap(), Some(identity.clone()));
         assert_ne!(identity.instance, InstanceId::default());
         assert_eq!(identity.origin, Origin::Join);
@@ -352,13 +346,13 @@ mod tests {
             .unwrap();
         transaction.commit().unwrap();
         drop(database);
-        let error = Database::open(temp.path().join("log.redb")).unwrap_err();
+        let error = Database::open(temp.path().join("node.redb")).unwrap_err();
         assert!(
             matches!(
                 error,
                 StorageError::NewerFormat {
-                    found: 2,
-                    known: 1,
+                    found: 3,
+                    known: 2,
                     ..
                 }
             ),
@@ -369,7 +363,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_database_is_refused() {
         let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("log.redb");
+        let path = temp.path().join("node.redb");
         std::fs::write(&path, [7; 9000]).unwrap();
         assert!(Database::open(&path).is_err());
     }
@@ -378,7 +372,7 @@ mod tests {
     #[test]
     fn a_log_that_lost_its_content_is_not_taken_for_a_new_one() {
         let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("log.redb");
+        let path = temp.path().join("node.redb");
         std::fs::write(&path, []).unwrap();
         let error = Database::open(&path).unwrap_err();
         assert!(matches!(error, StorageError::Damaged { .. }), "{error}");

@@ -113,7 +113,7 @@ impl StorageError {
     /// For `map_err`: any of redb's errors with what was being done.
     pub(super) fn database<E: Into<redb::Error>>(verb: &'static str) -> impl FnOnce(E) -> Self {
         move |source| match source.into() {
-            redb::Error::Corrupted(reason) => Self::damaged("log.redb", reason),
+            redb::Error::Corrupted(reason) => Self::damaged("node.redb", reason),
             source => Self::Database {
                 verb,
                 source: Box::new(source),

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use openraft::{OptionalSend, RaftLogReader};
 
+use super::StorageError;
 use super::log_store::{Inner, LogStore};
-use super::schema::{LOG, decode_entry, weight};
 use super::tail::{BytesAfter, Slice};
-use super::{Database, StorageError};
 use crate::types::{Entry, LogIndex, TypeConfig, Vote};
 
 impl LogStore {
@@ -25,7 +24,7 @@ impl LogStore {
         match tokio::task::spawn_blocking(move || read(&inner)).await {
             Ok(entries) => entries,
             Err(error) if error.is_panic() => {
-                Err(StorageError::damaged("log.redb", "reading it panicked"))
+                Err(StorageError::damaged("log.wal", "reading it panicked"))
             }
             Err(_) => Err(StorageError::Closed),
         }
@@ -182,49 +181,16 @@ pub(super) fn read_consistent(
     bytes: u64,
 ) -> Result<(Vec<Entry>, Slice), StorageError> {
     loop {
-        // Entries leave memory only when a commit has them, so a transaction that begins after the
-        // slice was taken has all of them, unless a truncation or purge came in between.
-        let transaction = inner.database.begin_read()?;
+        // Entries leave memory only when a commit has them, so what is stored after the slice was
+        // taken has all of them, unless a truncation or purge came in between.
+        let stored = inner.wal.stored();
         if inner.tail.lock().epoch() == slice.epoch {
-            let stored = read_stored(&transaction, slice.disk.clone(), bytes)?;
-            return Ok((stored, slice));
+            let entries = stored.read(slice.disk.clone(), bytes)?;
+            return Ok((entries, slice));
         }
+        drop(stored);
         slice = take();
     }
-}
-
-/// The stored entries of `range`, up to `bytes`, at least one where there is any.
-fn read_stored(
-    transaction: &redb::ReadTransaction,
-    range: Range<LogIndex>,
-    bytes: u64,
-) -> Result<Vec<Entry>, StorageError> {
-    let log = transaction
-        .open_table(LOG)
-        .map_err(StorageError::database("open the log table"))?;
-    let mut entries: Vec<Entry> = Vec::new();
-    let mut left = bytes;
-    for item in log
-        .range(range)
-        .map_err(StorageError::database("read the log"))?
-    {
-        let (index, value) = item.map_err(StorageError::database("read the log"))?;
-        let index = index.value();
-        if entries
-            .last()
-            .is_some_and(|last| last.log_id.index + 1 != index)
-        {
-            return Err(hole(index));
-        }
-        let (entry, _) = decode_entry(index, value.value())?;
-        let weight = weight(&entry);
-        if weight > left && !entries.is_empty() {
-            break;
-        }
-        left = left.saturating_sub(weight);
-        entries.push(entry);
-    }
-    Ok(entries)
 }
 
 fn join(mut stored: Vec<Entry>, slice: Slice) -> Result<Vec<Entry>, StorageError> {
@@ -246,25 +212,10 @@ pub(super) fn resolve_bytes_after(inner: &Inner, answer: BytesAfter) -> Result<u
     match answer {
         BytesAfter::Known(bytes) => Ok(bytes),
         BytesAfter::OnDisk { first, end } => {
-            Ok(stored_position(&inner.database, first)?.map_or(0, |begin| end - begin))
+            let begin = inner.wal.stored().position(first)?;
+            Ok(begin.map_or(0, |begin| end - begin))
         }
     }
-}
-
-/// The position of the first stored entry at or after `first`.
-fn stored_position(database: &Database, first: LogIndex) -> Result<Option<u64>, StorageError> {
-    let transaction = database.begin_read()?;
-    let log = transaction
-        .open_table(LOG)
-        .map_err(StorageError::database("open the log table"))?;
-    let mut range = log
-        .range(first..)
-        .map_err(StorageError::database("read the log"))?;
-    let Some(item) = range.next() else {
-        return Ok(None);
-    };
-    let (index, value) = item.map_err(StorageError::database("read the log"))?;
-    decode_entry(index.value(), value.value()).map(|(_, position)| Some(position))
 }
 
 fn half_open(range: &impl RangeBounds<LogIndex>) -> Range<LogIndex> {

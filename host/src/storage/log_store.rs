@@ -1,22 +1,82 @@
 //! The log: what openraft writes.
 
+use std::fs::OpenOptions;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend};
 use parking_lot::Mutex;
-use redb::ReadableTable;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 use tokio::sync::oneshot;
 
+use super::data_dir::FORGOTTEN;
+use super::files::{Files, sync_names};
 use super::log_reader;
 use super::queue::{Done, Op};
-use super::schema::{COMMITTED, LOG, PURGED, VOTE, decode_entry, weight};
+use super::schema::weight;
 use super::tail::Tail;
+use super::wal::{Marks, Wal, WalReader};
 use super::writer::Writer;
-use super::{Database, PurgeFloor, StorageError, WriterStats};
+use super::{DataDir, Database, PurgeFloor, StorageError, WriterStats};
 use crate::failpoint;
 use crate::types::{Entry, LogId, LogIndex, TypeConfig, Vote};
+
+/// Bytes by which the log's file grows, and in which its space is used again.
+const EXTENT_BYTES: u64 = 4 << 20;
+
+/// The file of a log, not yet read.
+#[derive(Debug)]
+pub struct LogFile {
+    backend: Box<dyn StorageBackend>,
+    path: PathBuf,
+}
+
+impl LogFile {
+    /// Opens the log's file of a data directory, whose database is open already. Makes it if the
+    /// node is new.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`] when the node is not new, or what the disk says.
+    pub fn open(dir: &DataDir, database: &Database) -> Result<Self, StorageError> {
+        Self::open_in(&*dir.files, &dir.log(), database)
+    }
+
+    pub(super) fn open_in(
+        files: &dyn Files,
+        path: &Path,
+        database: &Database,
+    ) -> Result<Self, StorageError> {
+        if !path.try_exists().map_err(StorageError::io("find", path))? {
+            if database.identity()?.is_some() {
+                let reason = format!("it is gone, and {FORGOTTEN}");
+                return Err(StorageError::damaged(path.display(), reason));
+            }
+            Wal::create(files, path, EXTENT_BYTES)?;
+        }
+        // The file's name must be on disk before anything in it is relied upon, also when it was
+        // there: who gave it may have been killed before this.
+        sync_names(files, path.parent().unwrap_or(Path::new(".")))?;
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(StorageError::io("open", path))?;
+        let backend = FileBackend::new(file)
+            .map_err(|error| StorageError::io("open", path)(io::Error::other(error)))?;
+        Ok(Self {
+            path: path.to_owned(),
+            ..Self::with_backend(backend)
+        })
+    }
+
+    /// A log on any storage: tests lose unsynced writes with it, or fail on command.
+    pub fn with_backend(backend: impl StorageBackend) -> Self {
+        Self {
+            backend: Box::new(backend),
+            path: PathBuf::from("log.wal"),
+        }
+    }
+}
 
 /// How much memory the log may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,63 +117,31 @@ pub struct LogStore {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    // First, so that it is dropped first: the thread ends before the database is let go.
     writer: Writer,
-    pub(super) database: Database,
+    pub(super) wal: WalReader,
     pub(super) tail: Arc<Mutex<Tail>>,
     marks: Mutex<Marks>,
     pub(super) limits: LogLimits,
 }
 
-/// What openraft saved last, the vote only once it was durable.
-#[derive(Debug, Default)]
-struct Marks {
-    vote: Option<Vote>,
-    committed: Option<LogId>,
-}
-
 impl LogStore {
-    /// Opens the log in `database` and starts its writer. At most one per database.
+    /// Opens the log in `file` and starts its writer. At most one per file.
     ///
     /// # Errors
     /// [`StorageError::Damaged`], [`StorageError::NewerFormat`], or what the disk says.
-    pub fn open(database: &Database, limits: LogLimits) -> Result<Self, StorageError> {
-        let marks = Marks {
-            vote: database.read_meta(VOTE)?,
-            committed: database.read_meta(COMMITTED)?,
+    pub fn open(file: LogFile, limits: LogLimits) -> Result<Self, StorageError> {
+        let wal = Wal::open(file.backend, file.path)?;
+        let (marks, reader) = (wal.marks(), wal.reader());
+        let (last, position) = match reader.stored().last()? {
+            Some((entry, position)) => (Some(entry.log_id), position + weight(&entry)),
+            None => (marks.purged, 0),
         };
-        let purged: Option<LogId> = database.read_meta(PURGED)?;
-        let transaction = database.begin_read()?;
-        let log = transaction
-            .open_table(LOG)
-            .map_err(StorageError::database("open the log table"))?;
-        let read = StorageError::database("read the log");
-        let (first, last) = match (log.first(), log.last()) {
-            (Ok(first), Ok(last)) => (first, last),
-            (Err(error), _) | (_, Err(error)) => return Err(read(error)),
-        };
-        let last = last
-            .map(|(index, value)| decode_entry(index.value(), value.value()))
-            .transpose()?;
-        let position = last
-            .as_ref()
-            .map_or(0, |(entry, position)| position + weight(entry));
-        // A purge that ran ahead of the log leaves entries behind that are older than itself.
-        let last = last
-            .map(|(entry, _)| entry.log_id)
-            .filter(|last| Some(*last) > purged);
-        // A purge is recorded first and carried out bit by bit: finish what was interrupted.
-        let first = first.map(|(index, _)| index.value());
-        let sweep = purged
-            .map(|id| id.index)
-            .filter(|upto| first.is_some_and(|i| i <= *upto));
-
-        let tail = Tail::new(limits.tail_bytes, purged, last.or(purged), position);
+        let tail = Tail::new(limits.tail_bytes, marks.purged, last, position);
         let tail = Arc::new(Mutex::new(tail));
-        let writer = Writer::start(database.clone(), tail.clone(), limits.queue_bytes, sweep)?;
+        let writer = Writer::start(wal, tail.clone(), limits.queue_bytes)?;
         let inner = Inner {
             writer,
-            database: database.clone(),
+            wal: reader,
             tail,
             marks: Mutex::new(marks),
             limits,

@@ -1,9 +1,11 @@
 //! What is on this node's disk: the Raft log, snapshots, components, and whose they are.
 //!
 //! ```text
-//! DataDir ─┬─ Database ── LogStore (RaftLogStorage, RaftLogReader)
-//!          │                 ├─ Tail    what the log contains, recent entries in memory
-//!          │                 └─ Writer  one thread, one commit for all that waits
+//! DataDir ─┬─ Database       redb: whose directory it is, traps
+//!          ├─ LogStore       RaftLogStorage, RaftLogReader
+//!          │    ├─ Tail      what the log contains, recent entries in memory
+//!          │    └─ Writer    one thread, one commit for all that waits
+//!          │         └─ Wal  the file: frames in extents
 //!          ├─ SnapshotStore  files with checksums, two kept, transfers that resume
 //!          └─ ModuleStore    components by their sha256
 //! ```
@@ -34,6 +36,7 @@ mod tail;
 #[cfg(test)]
 mod testing;
 mod trap_ledger;
+mod wal;
 mod writer;
 mod writer_stats;
 
@@ -42,7 +45,7 @@ pub use database::Database;
 pub use error::StorageError;
 pub use identity::{Identity, Origin};
 pub use incoming::IncomingSnapshot;
-pub use log_store::{LogLimits, LogStore};
+pub use log_store::{LogFile, LogLimits, LogStore};
 pub use module_store::ModuleStore;
 pub use purge_floor::PurgeFloor;
 pub use snapshot_file::{Chunks, SnapshotFile, SnapshotId};

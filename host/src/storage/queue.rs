@@ -12,13 +12,13 @@ use tokio::sync::{Notify, oneshot};
 use super::StorageError;
 use crate::types::{Entry, LogId, LogIndex, TypeConfig, Vote};
 
-/// Weight of entries that one transaction takes. Bounds the memory and the time of a commit.
+/// Weight of entries that one commit takes. Bounds the memory and the time of a commit.
 const BATCH_BYTES: u64 = 8 << 20;
-/// Operations that one transaction takes.
+/// Operations that one commit takes.
 const BATCH_OPS: usize = 4096;
 
-/// How often the committed id is written: it dirties pages of its own, and a restart that finds it
-/// older by this much has that much more to hear from its leader before it serves.
+/// How often the committed id is written. A restart that finds it older by this much has that much
+/// more to hear from its leader before it serves.
 const COMMITTED_INTERVAL: Duration = Duration::from_millis(100);
 
 /// One change of the log on disk. Done in the order of the queue.
@@ -59,7 +59,7 @@ impl Done {
     }
 }
 
-/// What goes into one transaction.
+/// What goes into one commit.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) ops: Vec<Op>,
@@ -151,7 +151,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Remembers `committed` for the next transaction, without causing one.
+    /// Remembers `committed` for the next commit, without causing one.
     pub(super) fn note_committed(&self, committed: Option<LogId>) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         if let Some(refusal) = state.refusal() {
@@ -161,11 +161,10 @@ impl Queue {
         Ok(())
     }
 
-    /// What to write next. Waits for it, unless there is something else to do (`busy`): then the
-    /// batch may be empty. `None` once the queue is closed and everything was taken.
-    pub(super) fn next(&self, busy: bool) -> Option<Batch> {
+    /// What to write next. Waits for it. `None` once the queue is closed and everything was taken.
+    pub(super) fn next(&self) -> Option<Batch> {
         let mut state = self.state.lock();
-        while state.ops.is_empty() && !state.closing && !busy {
+        while state.ops.is_empty() && !state.closing {
             self.work.wait(&mut state);
         }
         if state.ops.is_empty() && state.closing && state.committed.is_none() {
@@ -277,9 +276,9 @@ mod tests {
             queue.push(append(index, 1)).unwrap();
         }
         queue.note_committed(Some(id(7))).unwrap();
-        let first = queue.next(false).unwrap();
+        let first = queue.next().unwrap();
         assert_eq!((first.ops.len(), first.committed), (BATCH_OPS, None));
-        let second = queue.next(false).unwrap();
+        let second = queue.next().unwrap();
         assert_eq!((second.ops.len(), second.committed), (1, Some(id(7))));
     }
 
@@ -289,7 +288,7 @@ mod tests {
         for weight in [BATCH_BYTES * 3, BATCH_BYTES / 2, BATCH_BYTES / 2, 1] {
             queue.push(append(0, weight)).unwrap();
         }
-        let sizes = [(); 3].map(|()| queue.next(false).unwrap().ops.len());
+        let sizes = [(); 3].map(|()| queue.next().unwrap().ops.len());
         assert_eq!(sizes, [1, 2, 1]);
     }
 
@@ -303,9 +302,9 @@ mod tests {
             queue.push(append(1, 1)),
             Err(StorageError::Closed)
         ));
-        let last = queue.next(true).unwrap();
+        let last = queue.next().unwrap();
         assert_eq!((last.ops.len(), last.committed), (1, Some(id(0))));
-        assert!(queue.next(true).is_none());
+        assert!(queue.next().is_none());
     }
 
     #[test]

@@ -1,18 +1,20 @@
-//! Everything that has a name in the database: tables, keys, value formats, versions.
+//! How entries and single values are stored, and what has a name in the database.
 //!
 //! ```text
-//! table  key        value
-//! log    index u64  1 byte   format, ENTRY_FORMAT
-//!                   4 bytes  crc32 of all that follows, little-endian
-//!                   8 bytes  position, little-endian: weight of all entries written before
-//!                   rest     the entry, postcard
-//! meta   "schema"   4 bytes  SCHEMA_VERSION, little-endian
-//!        others     1 byte   format, META_FORMAT
-//!                   rest     the value, postcard
+//! entry  1 byte   format, ENTRY_FORMAT
+//!        4 bytes  crc32 of all that follows, little-endian
+//!        8 bytes  position, little-endian: weight of all entries written before
+//!        rest     the entry, postcard
+//! value  1 byte   format, META_FORMAT
+//!        rest     the value, postcard
+//!
+//! table of the database  key       value
+//! meta                   "schema"  4 bytes  SCHEMA_VERSION, little-endian
+//!                        others    a value
 //! ```
 //!
-//! The position makes "how many bytes of log are behind index i" two reads instead of a scan, and
-//! survives a restart. redb's own checksums are compared when it opens, the crc32 on every read.
+//! The position makes "how many bytes of log are behind index i" one read instead of a scan, and
+//! survives a restart.
 
 use openraft::EntryPayload;
 use redb::TableDefinition;
@@ -22,24 +24,17 @@ use serde::de::DeserializeOwned;
 use super::StorageError;
 use crate::types::{Entry, LogIndex, Proposal};
 
-/// The log entries.
-pub(super) const LOG: TableDefinition<'_, LogIndex, &[u8]> = TableDefinition::new("log");
 /// Single values, by the names below.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// [`SCHEMA_VERSION`] of whoever made the database.
 pub(super) const SCHEMA: &str = "schema";
-/// The last `Vote` saved.
-pub(super) const VOTE: &str = "vote";
-/// A `LogId` known to be committed, at or before the true one.
-pub(super) const COMMITTED: &str = "committed";
-/// The `LogId` of the last entry that was purged.
-pub(super) const PURGED: &str = "purged";
 /// The `Identity` of the node.
 pub(super) const IDENTITY: &str = "identity";
 
-/// Version of this module's tables and keys.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+/// Version of this module's tables and keys. With version 1, which no release had, the database
+/// held the log.
+pub(super) const SCHEMA_VERSION: u32 = 2;
 const ENTRY_FORMAT: u8 = 1;
 const META_FORMAT: u8 = 1;
 
@@ -67,20 +62,21 @@ pub(super) fn weight(entry: &Entry) -> u64 {
     (FIXED + payload) as u64
 }
 
-/// Replaces `buffer` by the stored form of `entry`.
+/// Appends the stored form of `entry`.
 pub(super) fn encode_entry(
     entry: &Entry,
     position: u64,
     buffer: &mut Vec<u8>,
 ) -> Result<(), StorageError> {
-    buffer.clear();
+    let start = buffer.len();
     buffer.push(ENTRY_FORMAT);
     buffer.extend_from_slice(&[0; 4]);
     buffer.extend_from_slice(&position.to_le_bytes());
     *buffer = postcard::to_extend(entry, std::mem::take(buffer))
         .map_err(|error| StorageError::Refused(format!("cannot encode a log entry: {error}")))?;
-    let crc = crc32fast::hash(&buffer[POSITION_AT..]);
-    buffer[CRC_AT..POSITION_AT].copy_from_slice(&crc.to_le_bytes());
+    let stored = &mut buffer[start..];
+    let crc = crc32fast::hash(&stored[POSITION_AT..]);
+    stored[CRC_AT..POSITION_AT].copy_from_slice(&crc.to_le_bytes());
     Ok(())
 }
 
@@ -103,13 +99,13 @@ pub(super) fn decode_entry(index: LogIndex, value: &[u8]) -> Result<(Entry, u64)
     Ok((entry, u64::from_le_bytes(*position)))
 }
 
-/// The stored form of a value of the meta table.
+/// The stored form of a single value.
 pub(super) fn encode_meta<T: Serialize>(value: &T) -> Result<Vec<u8>, StorageError> {
     postcard::to_extend(value, vec![META_FORMAT])
         .map_err(|error| StorageError::Refused(format!("cannot encode a meta value: {error}")))
 }
 
-/// The value stored in the meta table under `key`.
+/// The value stored as `key`.
 pub(super) fn decode_meta<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, StorageError> {
     let what = || format!("the stored {key}");
     check_format(what, value, META_FORMAT)?;

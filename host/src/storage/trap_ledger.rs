@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn traps_outlive_the_process_until_a_snapshot_covers_them() {
         let temp = tempfile::tempdir().unwrap();
-        let path = temp.path().join("log.redb");
+        let path = temp.path().join("node.redb");
         let mut ledger = TrapLedger::open(Database::open(&path).unwrap()).unwrap();
         ledger.add(3, 10, TrapKind::OutOfFuel, None).unwrap();
         ledger.add(12, 10, TrapKind::Table, None).unwrap();

@@ -1,23 +1,22 @@
-//! Group commit: one thread, one transaction and one fsync for all that waits.
+//! Group commit: one thread, one write and one fsync for all that waits.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
-use redb::ReadableTable;
 
-use super::database::{Database, open_meta, put_meta};
 use super::queue::{Batch, Op, Queue, fail_op};
-use super::schema::{COMMITTED, LOG, PURGED, VOTE, encode_entry, weight};
+use super::schema::weight;
 use super::tail::Tail;
+use super::wal::{Frame, Wal};
 use super::writer_stats::Counters;
 use super::{StorageError, WriterStats};
 use crate::failpoint;
-use crate::types::{Entry, LogIndex};
+use crate::types::Entry;
 
-/// Purged entries that one transaction deletes, so that a long purge slows commits, not stops them.
-const SWEEP_ENTRIES: u64 = 1024;
+/// Memory for the next frame that is kept from the last, in bytes.
+const FRAME_BYTES: usize = 1 << 20;
 
 /// The handle of the thread `rkv-log-writer`, which owns the write side of the log.
 ///
@@ -30,22 +29,20 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. `sweep` is the last purged index, when entries up to it are still stored.
+    /// Starts the thread.
     pub(super) fn start(
-        database: Database,
+        wal: Wal,
         tail: Arc<Mutex<Tail>>,
         queue_bytes: u64,
-        sweep: Option<LogIndex>,
     ) -> Result<Self, StorageError> {
         let queue = Arc::new(Queue::new(queue_bytes));
         let counters = Arc::new(Counters::new());
         let worker = Worker {
-            database,
+            wal,
             tail,
             queue: queue.clone(),
             counters: counters.clone(),
-            sweep,
-            buffer: Vec::new(),
+            frame: Frame::default(),
         };
         let thread = std::thread::Builder::new()
             .name("rkv-log-writer".into())
@@ -89,25 +86,23 @@ impl Drop for Writer {
 }
 
 struct Worker {
-    database: Database,
+    wal: Wal,
     tail: Arc<Mutex<Tail>>,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
-    /// Entries up to this index are purged, and some may still be stored.
-    sweep: Option<LogIndex>,
-    /// The entry that is being written. Kept for its memory.
-    buffer: Vec<u8>,
+    /// What is being written. Kept for its memory.
+    frame: Frame,
 }
 
 impl Worker {
     fn run(mut self) {
-        while let Some(batch) = self.queue.next(self.sweep.is_some()) {
+        while let Some(batch) = self.queue.next() {
             self.counters.commit_starts();
-            // redb may panic on a damaged file. That is a failed write like any other: unwinding
-            // past the callbacks would leave openraft waiting for ever.
+            // A panic is a failed write like any other: unwinding past the callbacks would leave
+            // openraft waiting for ever.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.write(&batch)));
             let outcome = outcome.unwrap_or_else(|_| {
-                Err(StorageError::damaged("log.redb", "writing to it panicked"))
+                Err(StorageError::damaged("log.wal", "writing to it panicked"))
             });
             match outcome {
                 Ok(Written { entries, bytes }) => {
@@ -128,39 +123,23 @@ impl Worker {
 
     /// Puts the batch on disk, all of it or nothing.
     fn write(&mut self, batch: &Batch) -> Result<Written, StorageError> {
-        let transaction = self.database.begin_write()?;
         let mut written = Written::default();
-        {
-            let mut meta = open_meta(&transaction)?;
-            let mut log = transaction
-                .open_table(LOG)
-                .map_err(StorageError::database("open the log table"))?;
-            for op in &batch.ops {
-                match op {
-                    Op::Append {
-                        entries, position, ..
-                    } => {
-                        written.bytes += self.insert(&mut log, entries, *position)?;
-                        written.entries += entries.len() as u64;
-                    }
-                    Op::Vote { vote, .. } => put_meta(&mut meta, VOTE, vote)?,
-                    Op::Truncate { from, .. } => log
-                        .retain_in(*from.., |_, _| false)
-                        .map_err(StorageError::database("truncate the log"))?,
-                    Op::Purge { upto } => {
-                        // The id first, the entries as time allows: what is below the id counts as
-                        // gone from here on, also after a crash.
-                        put_meta(&mut meta, PURGED, upto)?;
-                        self.sweep = Some(upto.index);
-                    }
+        self.frame.clear(FRAME_BYTES);
+        for op in &batch.ops {
+            match op {
+                Op::Append {
+                    entries, position, ..
+                } => {
+                    written.bytes += self.append(entries, *position)?;
+                    written.entries += entries.len() as u64;
                 }
+                Op::Vote { vote, .. } => self.frame.vote(vote)?,
+                Op::Truncate { from, .. } => self.frame.truncate(*from),
+                Op::Purge { upto } => self.frame.purge(upto)?,
             }
-            if let Some(upto) = self.sweep {
-                self.sweep = sweep(&mut log, upto)?;
-            }
-            if let Some(committed) = &batch.committed {
-                put_meta(&mut meta, COMMITTED, committed)?;
-            }
+        }
+        if let Some(committed) = &batch.committed {
+            self.frame.committed(committed)?;
         }
         failpoint::crash_at("log-before-commit");
         if failpoint::is_armed("log-write-fails") {
@@ -168,26 +147,18 @@ impl Worker {
         }
         // The fsync. A vote or an entry that is acknowledged before it could be lost with the
         // power, and this node would vote twice in a term, or deny an entry that a quorum counted.
-        transaction
-            .commit()
-            .map_err(StorageError::database("commit to the log"))?;
+        if !self.frame.is_empty() {
+            self.wal.commit(&mut self.frame)?;
+        }
         failpoint::crash_at("log-after-commit");
         Ok(written)
     }
 
-    fn insert(
-        &mut self,
-        log: &mut LogTable<'_>,
-        entries: &[Entry],
-        mut position: u64,
-    ) -> Result<u64, StorageError> {
+    fn append(&mut self, entries: &[Entry], mut position: u64) -> Result<u64, StorageError> {
         let mut bytes = 0;
         for entry in entries {
-            encode_entry(entry, position, &mut self.buffer)?;
+            bytes += self.frame.entry(entry, position)?;
             position += weight(entry);
-            bytes += self.buffer.len() as u64;
-            log.insert(entry.log_id.index, self.buffer.as_slice())
-                .map_err(StorageError::database("append to the log"))?;
         }
         Ok(bytes)
     }
@@ -215,23 +186,4 @@ impl Worker {
 struct Written {
     entries: u64,
     bytes: u64,
-}
-
-type LogTable<'a> = redb::Table<'a, LogIndex, &'static [u8]>;
-
-/// Deletes some of the entries up to `upto`. Returns `upto` while there are more.
-fn sweep(log: &mut LogTable<'_>, upto: LogIndex) -> Result<Option<LogIndex>, StorageError> {
-    let first = log
-        .first()
-        .map_err(StorageError::database("read the log"))?;
-    let Some(first) = first
-        .map(|(index, _)| index.value())
-        .filter(|first| *first <= upto)
-    else {
-        return Ok(None);
-    };
-    let end = upto.min(first.saturating_add(SWEEP_ENTRIES - 1));
-    log.retain_in(first..=end, |_, _| false)
-        .map_err(StorageError::database("purge the log"))?;
-    Ok((end < upto).then_some(upto))
 }

@@ -33,7 +33,7 @@ pub(crate) async fn scale(launch: &Launch, args: ScaleArgs) -> Result<Table> {
     quiet(node).await?;
     let memory = usage::resident(&[pid(node)?])?.saturating_sub(empty);
     let written = usage::written(pid(node)?)?;
-    let log = size_of(&node.data_dir().join("log.redb"))?;
+    let log = size_of(&node.data_dir().join("log.wal"))?;
     let data = size_of(node.data_dir())?;
 
     cluster.node_mut(0).kill()?;

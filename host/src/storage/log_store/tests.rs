@@ -7,6 +7,7 @@ use openraft::type_config::TypeConfigExt;
 
 use super::super::log_reader::read_consistent;
 use super::super::testing::TestBackend;
+use super::super::wal::new_file;
 use super::*;
 use crate::types::Proposal;
 
@@ -41,12 +42,17 @@ fn vote(term: u64) -> Vote {
     Vote::new(term, 1)
 }
 
+/// A disk with a new log. Its extents are small, so that tests have many.
+fn disk() -> TestBackend {
+    TestBackend::holding(new_file(16 << 10).unwrap())
+}
+
 fn open(backend: &TestBackend) -> LogStore {
     open_with(backend, LogLimits::DEFAULT)
 }
 
 fn open_with(backend: &TestBackend, limits: LogLimits) -> LogStore {
-    LogStore::open(&Database::with_backend(backend.clone()).unwrap(), limits).unwrap()
+    LogStore::open(LogFile::with_backend(backend.clone()), limits).unwrap()
 }
 
 /// Starts an append and gives what will tell that it is durable.
@@ -73,7 +79,7 @@ async fn purged_and_last(log: &mut LogStore) -> (Option<LogId>, Option<LogId>) {
 
 #[tokio::test]
 async fn everything_is_found_again_after_a_restart() {
-    let backend = TestBackend::default();
+    let backend = disk();
     let mut log = open(&backend);
     log.blocking_append(entries(1, 0..10)).await.unwrap();
     log.save_vote(&vote(2)).await.unwrap();
@@ -101,7 +107,7 @@ async fn everything_is_found_again_after_a_restart() {
 
 #[tokio::test]
 async fn appends_that_wait_for_the_disk_share_one_commit() {
-    let backend = TestBackend::default();
+    let backend = disk();
     let mut log = open(&backend);
     backend.hang();
     let first = start(&mut log, entries(1, 0..1)).await;
@@ -130,7 +136,7 @@ async fn appends_that_wait_for_the_disk_share_one_commit() {
 
 #[tokio::test]
 async fn a_committed_id_costs_no_commit_and_is_kept_at_the_end() {
-    let backend = TestBackend::default();
+    let backend = disk();
     let mut log = open(&backend);
     log.blocking_append(entries(1, 0..2)).await.unwrap();
     for _ in 0..100 {
@@ -149,7 +155,7 @@ async fn a_committed_id_costs_no_commit_and_is_kept_at_the_end() {
 
 #[tokio::test]
 async fn a_failed_commit_fails_everything_that_waits_and_closes_the_log() {
-    let backend = TestBackend::default();
+    let backend = disk();
     let mut log = open(&backend);
     log.blocking_append(entries(1, 0..1)).await.unwrap();
     backend.hang();
@@ -185,7 +191,7 @@ async fn a_failed_commit_fails_everything_that_waits_and_closes_the_log() {
 
 #[tokio::test]
 async fn a_closed_log_can_be_read_and_not_written() {
-    let mut log = open(&TestBackend::default());
+    let mut log = open(&disk());
     let done = start(&mut log, entries(1, 0..3)).await;
     log.close().unwrap();
     done.await.unwrap();
@@ -196,7 +202,7 @@ async fn a_closed_log_can_be_read_and_not_written() {
 
 #[tokio::test]
 async fn an_append_waits_while_the_queue_is_full() {
-    let backend = TestBackend::default();
+    let backend = disk();
     let limits = LogLimits {
         queue_bytes: 2 * WEIGHT,
         ..LogLimits::DEFAULT
@@ -220,7 +226,7 @@ async fn an_append_waits_while_the_queue_is_full() {
 
 #[tokio::test]
 async fn a_hole_or_a_cut_below_the_purged_part_is_refused() {
-    let mut log = open(&TestBackend::default());
+    let mut log = open(&disk());
     log.blocking_append(entries(1, 0..5)).await.unwrap();
     assert!(
         log.append(entries(1, 6..7), IOFlushed::noop())
@@ -245,7 +251,7 @@ async fn reads_cross_from_disk_to_memory_and_are_bounded() {
         read_bytes: 3 * WEIGHT,
         ..LogLimits::DEFAULT
     };
-    let mut log = open_with(&TestBackend::default(), limits);
+    let mut log = open_with(&disk(), limits);
     for index in 0..20 {
         log.blocking_append(entries(1, index..index + 1))
             .await
@@ -290,7 +296,7 @@ async fn a_read_that_a_truncation_overtakes_starts_again() {
         tail_bytes: 2 * WEIGHT,
         ..LogLimits::DEFAULT
     };
-    let mut log = open_with(&TestBackend::default(), limits);
+    let mut log = open_with(&disk(), limits);
     log.blocking_append(entries(1, 0..9)).await.unwrap();
     log.save_vote(&vote(1)).await.unwrap();
     let take = || log.inner.tail.lock().slice(0, 9);
@@ -310,7 +316,7 @@ async fn an_entry_larger_than_a_read_is_read_alone() {
     };
     for tail_bytes in [0, u64::MAX] {
         let mut log = open_with(
-            &TestBackend::default(),
+            &disk(),
             LogLimits {
                 tail_bytes,
                 ..limits
@@ -327,19 +333,69 @@ async fn an_entry_larger_than_a_read_is_read_alone() {
 
 #[tokio::test]
 async fn a_damaged_entry_is_an_error_and_not_an_entry() {
-    let backend = TestBackend::default();
-    let mut log = open(&backend);
-    log.blocking_append(entries(1, 0..3)).await.unwrap();
-    let transaction = log.inner.database.begin_write().unwrap();
-    transaction
-        .open_table(LOG)
-        .unwrap()
-        .insert(1, b"\x01rubbish".as_slice())
-        .unwrap();
-    transaction.commit().unwrap();
-    drop(log);
-    let mut log = open(&backend);
+    let limits = LogLimits {
+        tail_bytes: 0,
+        ..LogLimits::DEFAULT
+    };
+    let backend = disk();
+    let mut log = open_with(&backend, limits);
+    for index in 0..3 {
+        let entries = entries(1, index..index + 1);
+        log.blocking_append(entries).await.unwrap();
+    }
+    log.save_vote(&vote(1)).await.unwrap();
+    let at = backend.find(&[b'x'; PAYLOAD]);
+    backend.write(at[1] as u64, b"y").unwrap();
     let error = log.try_get_log_entries(0..3).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-    assert!(error.to_string().contains("log entry 1"), "{error}");
+    assert!(error.to_string().contains("log entries 1 to 1"), "{error}");
+    assert_eq!(
+        log.try_get_log_entries(2..3).await.unwrap(),
+        entries(1, 2..3)
+    );
+}
+
+/// A frame that is not the last was synced, so it cannot be one that a crash tore.
+#[tokio::test]
+async fn rot_is_not_taken_for_the_end_of_the_log() {
+    for rotten in 0..5 {
+        let backend = disk();
+        let mut log = open(&backend);
+        for index in 0..6 {
+            let entries = entries(1, index..index + 1);
+            log.blocking_append(entries).await.unwrap();
+        }
+        log.close().unwrap();
+        drop(log);
+        let at = backend.find(&[b'x'; PAYLOAD]);
+        backend.write(at[rotten] as u64, b"y").unwrap();
+        let error = LogStore::open(LogFile::with_backend(backend), LogLimits::DEFAULT);
+        let error = error.unwrap_err();
+        assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("does not read back"), "{error}");
+    }
+}
+
+/// The same for the start of an extent, without which all of it looks like free space.
+#[tokio::test]
+async fn an_extent_without_its_header_is_damage() {
+    for rotten in 0..4 {
+        let backend = disk();
+        let mut log = open(&backend);
+        for index in 0..700 {
+            let entries = entries(1, index..index + 1);
+            log.blocking_append(entries).await.unwrap();
+        }
+        log.close().unwrap();
+        drop(log);
+        assert!(backend.len().unwrap() > 4096 + 3 * (16 << 10));
+        backend
+            .write(4096 + rotten * (16 << 10) + 9, b"rot")
+            .unwrap();
+        let error = LogStore::open(LogFile::with_backend(backend), LogLimits::DEFAULT);
+        assert!(
+            matches!(error, Err(StorageError::Damaged { .. })),
+            "extent {rotten}: {error:?}"
+        );
+    }
 }

@@ -70,6 +70,19 @@ impl TestBackend {
         backend
     }
 
+    /// What a reader sees.
+    pub(in crate::storage) fn content(&self) -> Vec<u8> {
+        self.disk().live.clone()
+    }
+
+    /// Where these bytes are.
+    pub(in crate::storage) fn find(&self, bytes: &[u8]) -> Vec<usize> {
+        let live = &self.disk().live;
+        let mut places = live.windows(bytes.len()).enumerate();
+        let found = places.by_ref().filter(|(_, window)| *window == bytes);
+        found.map(|(at, _)| at).collect()
+    }
+
     pub(in crate::storage) fn fail_syncs(&self) {
         self.disk().syncs_fail = true;
     }

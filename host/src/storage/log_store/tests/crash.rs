@@ -80,7 +80,10 @@ impl Started {
 /// A seed's run: a log, and what is known of it.
 struct Trial {
     rng: Rng,
+    /// The disk of the log.
     backend: TestBackend,
+    /// That of the database.
+    database: TestBackend,
     /// What a disk is made of again after a power failure.
     disk: fn(Vec<u8>) -> TestBackend,
     /// The log as it was opened, and behind each operation since.
@@ -104,7 +107,8 @@ impl Trial {
     fn new(seed: u64, disk: fn(Vec<u8>) -> TestBackend) -> Self {
         Self {
             rng: Rng::with_seed(seed),
-            backend: disk(new_database()),
+            backend: disk(new_file(16 << 10).unwrap()),
+            database: disk(new_database()),
             disk,
             states: vec![State::default()],
             acknowledged: 0,
@@ -146,10 +150,12 @@ impl Trial {
                 opened = None;
             }
         }
-        let power = self.backend.fired() == Some(Fault::Power) || self.rng.bool();
-        self.backend = self.backend.kill();
-        if power {
-            self.backend = (self.disk)(self.backend.power_failure(&mut self.rng));
+        let power = self.fired() == Some(Fault::Power) || self.rng.bool();
+        for backend in [&mut self.backend, &mut self.database] {
+            *backend = backend.kill();
+            if power {
+                *backend = (self.disk)(backend.power_failure(&mut self.rng));
+            }
         }
         // The dead process writes nothing more.
         drop(opened);
@@ -158,12 +164,21 @@ impl Trial {
 
     fn arm(&mut self, within: usize) {
         let fault = [Fault::Power, Fault::Once, Fault::Full][self.rng.usize(..3)];
-        self.backend.arm(self.rng.usize(..within), fault);
+        // The log works its disk harder.
+        let backend = match self.rng.u8(..4) {
+            0 => &self.database,
+            _ => &self.backend,
+        };
+        backend.arm(self.rng.usize(..within), fault);
+    }
+
+    fn fired(&self) -> Option<Fault> {
+        self.backend.fired().or(self.database.fired())
     }
 
     /// No operation fails unless the disk did.
     fn excused(&self, error: &dyn Display) -> Result<(), String> {
-        match self.backend.fired() {
+        match self.fired() {
             Some(_) => Ok(()),
             None => Err(format!("failed without a reason: {error}")),
         }
@@ -172,8 +187,9 @@ impl Trial {
     /// Compares what the disk has with what is known, and takes it for granted from here on. Nothing
     /// if the disk failed meanwhile.
     async fn open(&mut self) -> Result<Option<(Database, LogStore)>, String> {
-        let opened = Database::with_backend(self.backend.clone()).and_then(|database| {
-            let log = LogStore::open(&database, LogLimits::DEFAULT)?;
+        let opened = Database::with_backend(self.database.clone()).and_then(|database| {
+            let file = LogFile::with_backend(self.backend.clone());
+            let log = LogStore::open(file, LogLimits::DEFAULT)?;
             let identity = database.identity()?;
             Ok((database, log, identity))
         });
@@ -403,7 +419,7 @@ impl Trial {
     }
 }
 
-/// The log is put under its name once it is whole, so that is where a trial starts.
+/// Both are put under their names once they are whole, so that is where a trial starts.
 fn new_database() -> Vec<u8> {
     let backend = TestBackend::default();
     drop(Database::with_backend(backend.clone()).unwrap());

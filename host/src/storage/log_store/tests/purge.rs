@@ -2,7 +2,7 @@ use super::*;
 
 #[tokio::test]
 async fn the_floor_holds_a_purge_back_until_it_is_raised() {
-    let backend = TestBackend::default();
+    let backend = disk();
     let mut log = open(&backend);
     log.set_purge_floor(PurgeFloor::Nothing).unwrap();
     log.blocking_append(entries(1, 0..10)).await.unwrap();
@@ -39,7 +39,7 @@ async fn the_floor_holds_a_purge_back_until_it_is_raised() {
 /// from the next one by a hole.
 #[tokio::test]
 async fn a_purge_beyond_the_end_empties_the_log_whatever_the_floor() {
-    let backend = TestBackend::default();
+    let backend = disk();
     let mut log = open(&backend);
     log.set_purge_floor(PurgeFloor::Nothing).unwrap();
     log.blocking_append(entries(1, 0..3000)).await.unwrap();
@@ -48,7 +48,6 @@ async fn a_purge_beyond_the_end_empties_the_log_whatever_the_floor() {
     log.close().unwrap();
     drop(log);
 
-    // Closed in the middle of deleting 3000 entries, which counts for nothing.
     let mut log = open(&backend);
     assert_eq!(
         purged_and_last(&mut log).await,
@@ -58,24 +57,56 @@ async fn a_purge_beyond_the_end_empties_the_log_whatever_the_floor() {
     assert_eq!(log.bytes_after(None).unwrap(), 2 * WEIGHT);
 }
 
+/// Otherwise the file would grow for ever.
 #[tokio::test]
-async fn an_interrupted_purge_is_finished_after_a_restart() {
-    let backend = TestBackend::default();
+async fn the_space_of_purged_entries_is_used_again() {
+    let backend = disk();
     let mut log = open(&backend);
-    log.blocking_append(entries(1, 0..5000)).await.unwrap();
-    log.purge(id(1, 4998)).await.unwrap();
+    let mut lengths = Vec::new();
+    for round in 0..40 {
+        for index in 30 * round..30 * (round + 1) {
+            let entries = entries(1, index..index + 1);
+            log.blocking_append(entries).await.unwrap();
+        }
+        log.purge(id(1, 30 * (round + 1) - 10)).await.unwrap();
+        lengths.push(backend.len().unwrap());
+    }
+    assert_eq!(lengths[10], lengths[39], "{lengths:?}");
     log.close().unwrap();
     drop(log);
+    let mut log = open(&backend);
+    assert_eq!(ids(&mut log).await.len(), 9);
+}
 
-    let log = open(&backend);
-    let database = log.inner.database.clone();
-    let stored = || {
-        let transaction = database.begin_read().unwrap();
-        let table = transaction.open_table(LOG).unwrap();
-        redb::ReadableTableMetadata::len(&table).unwrap()
+/// An entry may be larger than an extent: it gets several in a row.
+#[tokio::test]
+async fn large_entries_come_and_go() {
+    let backend = disk();
+    let mut log = open(&backend);
+    let large = |index| {
+        let command = Bytes::from(vec![b'y'; 40_000]);
+        let proposal = Proposal::Command {
+            time_ms: index,
+            command,
+        };
+        Entry::new_normal(id(1, index), proposal)
     };
-    while stored() > 1 {
-        tokio::task::yield_now().await;
+    let mut most = 0;
+    for index in 0..60 {
+        let entry = match index % 3 {
+            0 => large(index),
+            _ => entry(1, index),
+        };
+        log.blocking_append([entry]).await.unwrap();
+        if index > 5 {
+            log.purge(id(1, index - 3)).await.unwrap();
+        }
+        // What was queued before it is on disk then.
+        log.save_vote(&vote(index + 1)).await.unwrap();
+        most = most.max(backend.len().unwrap());
+        let mut again = open(&TestBackend::holding(backend.content()));
+        let found = again.try_get_log_entries(..).await.unwrap();
+        assert_eq!(found, log.try_get_log_entries(..).await.unwrap());
     }
-    assert_eq!(stored(), 1);
+    assert!(most < 20 * (16 << 10), "{most}");
 }
