@@ -254,7 +254,8 @@ impl Trial {
     }
 
     /// Several operations at once. The first is on its way to the disk when the others are queued, so
-    /// they share a commit, and a seed's run is always the same. Tells whether all went well.
+    /// they share a commit, and a seed's run is the same each time, unless a purge takes several commits.
+    /// Tells whether all went well.
     async fn burst(&mut self, log: &LogStore) -> Result<bool, String> {
         self.backend.hang();
         let kind = self.rng.u8(8..10);
@@ -313,7 +314,7 @@ impl Trial {
                     return Started::done(None, Ok(()));
                 };
                 // Sometimes the leader's snapshot is ahead of the log.
-                if self.rng.u8(..8) == 0 {
+                if self.rng.u8(..4) == 0 {
                     self.term += 1;
                     upto = id(self.term, state.last().next_index() + 3);
                     state.discard(upto);
@@ -385,13 +386,22 @@ impl Trial {
         }
     }
 
-    /// Mostly small ones; some are larger than a page, and some are many.
+    /// Some are larger than a page, and some are more than one transaction purges.
     fn new_entries(&mut self, first: LogIndex) -> Vec<Entry> {
-        let count = [1, 2, 5, 30][self.rng.usize(..4)];
+        let many = self.rng.u8(..) < 8;
+        let count = if many {
+            1_100
+        } else {
+            [1, 2, 5, 30][self.rng.usize(..4)]
+        };
         let mut new = Vec::new();
         for index in first..first + count {
             self.serial += 1;
-            let length = [10, 300, 9_000][self.rng.usize(..3)];
+            let length = if many {
+                1
+            } else {
+                [10, 300, 9_000][self.rng.usize(..3)]
+            };
             let command = Bytes::from(vec![self.rng.u8(..); length]);
             let command = Proposal::Command {
                 time_ms: self.serial,
