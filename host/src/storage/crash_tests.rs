@@ -33,6 +33,14 @@ fn a_new_log_is_whole_or_not_there_wherever_the_power_goes() {
             }
             assert!(!path.with_extension("tmp").exists());
         }
+        // After a kill the log is relied upon, so the power must not take its name.
+        let files = files.kill();
+        Database::open_in(&files, &path).unwrap();
+        for seed in seeds(IMAGES) {
+            let found = files.power_failure(&mut Rng::with_seed(seed));
+            let there = found.root().join("log.redb").exists();
+            assert!(there, "operation {operations}, seed {seed}");
+        }
         operations += 1;
     }
     assert!(operations > 3, "{operations}");
