@@ -23,7 +23,7 @@ pub(super) trait Files: fmt::Debug + Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Takes a file's name away.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a directory that only its owner may look into.
+    /// Makes a directory that only its owner may look into, if another process has not just made it.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Returns once the names in `dir` are on disk.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
@@ -67,7 +67,7 @@ impl Files for OsFiles {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(0o700).create(path)
+        DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -165,8 +165,11 @@ impl SnapshotStore {
         let placed = self.folder.place(snapshot)?;
         let staying = {
             let mut kept = self.folder.kept.lock();
-            kept.retain(|other| other.meta().last_log_id > applied);
-            kept.insert(0, placed.clone());
+            kept.retain(|other| {
+                other.meta().last_log_id > applied && other.path() != placed.path()
+            });
+            kept.push(placed.clone());
+            kept.sort_by_key(|snapshot| snapshot.meta().last_log_id);
             kept.clone()
         };
         // All that the folder has: a call that failed may have left more than is known of.
@@ -262,8 +265,10 @@ impl Folder {
         }
         let placed = SnapshotFile::open(&dest)?;
         if placed.id() != snapshot.id() {
-            let reason = "another snapshot of the same index took its place";
-            return Err(StorageError::damaged(received.display(), reason));
+            return Err(StorageError::Refused(format!(
+                "snapshot {} is gone: another one of the same index took its place",
+                snapshot.id()
+            )));
         }
         placed.mark_verified();
         Ok(placed)

@@ -197,12 +197,16 @@ impl Trial {
             Ok(opened) => opened,
             Err(error) => return self.excused(&error).map(|()| None),
         };
-        let entries = log.try_get_log_entries(..).await;
+        let entries = match log.try_get_log_entries(..).await {
+            Ok(entries) => entries,
+            // The writer goes on with an interrupted purge, and redb reads nothing after a failure.
+            Err(error) => return self.excused(&error).map(|()| None),
+        };
         let (discarded, last) = purged_and_last(&mut log).await;
         let found = State {
             vote: log.read_vote().await.unwrap(),
             discarded,
-            entries: entries.map_err(|error| error.to_string())?,
+            entries,
         };
         let expected = &self.states[self.acknowledged..];
         if !expected.contains(&found) || found.last() != last {
@@ -329,7 +333,7 @@ impl Trial {
                     return Started::done(None, Ok(()));
                 };
                 // Sometimes the leader's snapshot is ahead of the log.
-                if self.rng.u8(..8) == 0 {
+                if self.rng.u8(..4) == 0 {
                     self.term += 1;
                     upto = id(self.term, state.last().next_index() + 3);
                     state.discard(upto);
