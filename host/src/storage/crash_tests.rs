@@ -1,26 +1,43 @@
 //! Every file operation of a data directory fails in turn, is the last before a kill, or the last
 //! before the power goes. What was acknowledged has to be there and whole, and nothing else served.
 
+use std::path::Path;
+
 use fastrand::Rng;
 use node::Node;
 
-use super::testing::{Fault, TestFiles, seeds};
+use super::testing::{Fault, TestBackend, TestFiles, seeds};
 use super::{Database, LogFile, LogLimits, LogStore, StorageError};
 
 mod node;
-
-const LOG_FILES: [&str; 2] = ["node.redb", "log.wal"];
 
 /// Outcomes of a power failure that are tried at each operation, a seed each.
 const IMAGES: u64 = 8;
 
 #[test]
+fn a_new_database_is_whole_or_not_there_wherever_the_power_goes() {
+    made_at_once("node.redb", |files, path| {
+        Database::open_in(files, path).map(drop)
+    });
+}
+
+#[test]
 fn a_new_log_is_whole_or_not_there_wherever_the_power_goes() {
+    let database = Database::with_backend(TestBackend::default()).unwrap();
+    made_at_once("log.wal", |files, path| {
+        let file = LogFile::open_in(files, path, &database)?;
+        LogStore::open(file, LogLimits::DEFAULT).map(drop)
+    });
+}
+
+/// Has the power fail at every operation of making a file.
+fn made_at_once(name: &str, open: impl Fn(&TestFiles, &Path) -> Result<(), StorageError>) {
+    let open = |files: &TestFiles| open(files, &files.root().join(name));
     let mut operations = 0;
     loop {
         let files = TestFiles::new();
         files.arm(operations, Fault::Power);
-        let opened = open_log(&files);
+        let opened = open(&files);
         if files.fired().is_none() {
             opened.unwrap();
             break;
@@ -28,35 +45,23 @@ fn a_new_log_is_whole_or_not_there_wherever_the_power_goes() {
         opened.unwrap_err();
         for seed in seeds(IMAGES) {
             let found = files.power_failure(&mut Rng::with_seed(seed));
-            if let Err(error) = open_log(&found) {
+            if let Err(error) = open(&found) {
                 panic!("operation {operations}, seed {seed}: {error}");
             }
-            for name in LOG_FILES {
-                let path = found.root().join(name);
-                assert!(!path.with_extension("tmp").exists());
-            }
+            let temp = found.root().join(name).with_extension("tmp");
+            assert!(!temp.exists());
         }
-        // After a kill the log is relied upon, so the power must not take its name.
+        // After a kill the file is relied upon, so the power must not take its name.
         let files = files.kill();
-        open_log(&files).unwrap();
+        open(&files).unwrap();
         for seed in seeds(IMAGES) {
             let found = files.power_failure(&mut Rng::with_seed(seed));
-            for name in LOG_FILES {
-                let there = found.root().join(name).exists();
-                assert!(there, "{name}, operation {operations}, seed {seed}");
-            }
+            let there = found.root().join(name).exists();
+            assert!(there, "operation {operations}, seed {seed}");
         }
         operations += 1;
     }
-    assert!(operations > 6, "{operations}");
-}
-
-/// What a new node makes of a log before it relies on anything.
-fn open_log(files: &TestFiles) -> Result<(), StorageError> {
-    let [database, log] = LOG_FILES.map(|name| files.root().join(name));
-    let database = Database::open_in(files, &database)?;
-    let file = LogFile::open_in(files, &log, &database)?;
-    LogStore::open(file, LogLimits::DEFAULT).map(drop)
+    assert!(operations > 3, "{operations}");
 }
 
 #[test]
