@@ -7,7 +7,7 @@
 //! api                       REST: routes, forms, status codes, redirects
 //! raft                      consensus: transport, membership, reads
 //! fsm | check               the state machine driver | offline checks of a module
-//! storage | wasm            redb, snapshot and module files | wasmtime
+//! storage | wasm            log, snapshot and module files | wasmtime
 //! types                     the shared vocabulary
 //! ```
 //!

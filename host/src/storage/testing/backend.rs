@@ -1,4 +1,4 @@
-//! A disk in memory under a redb database.
+//! A disk in memory, under the log or a redb database.
 
 use std::io;
 use std::sync::Arc;

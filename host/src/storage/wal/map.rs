@@ -16,7 +16,7 @@ pub(super) struct Place {
     pub(super) last: LogIndex,
 }
 
-/// The frames with the entries of the log, in the order of the entries: 40 bytes for a commit.
+/// The frames with the entries of the log, in the order of the entries.
 #[derive(Debug, Default)]
 pub(super) struct Map(VecDeque<Place>);
 

@@ -197,11 +197,8 @@ impl Trial {
             Ok(opened) => opened,
             Err(error) => return self.excused(&error).map(|()| None),
         };
-        let entries = match log.try_get_log_entries(..).await {
-            Ok(entries) => entries,
-            // The writer goes on with an interrupted purge, and redb reads nothing after a failure.
-            Err(error) => return self.excused(&error).map(|()| None),
-        };
+        let entries = log.try_get_log_entries(..).await;
+        let entries = entries.map_err(|error| error.to_string())?;
         let (discarded, last) = purged_and_last(&mut log).await;
         let found = State {
             vote: log.read_vote().await.unwrap(),
