@@ -75,6 +75,9 @@ pub const DEFAULTS: Defaults = Defaults {
 /// Keys that one `POST /keys` may write, as in the source document.
 pub const MAX_BATCH_KEYS: usize = 100;
 
+/// HTTP connections that a node serves at once, where the limit on open files leaves room for them.
+pub const MAX_HTTP_CONNECTIONS: usize = 16_384;
+
 /// The largest body that a frame of the raft transport has room for, in bytes.
 const MAX_BODY_BYTES: usize = 32 << 20;
 

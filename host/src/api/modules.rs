@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::read_body;
 use crate::raft::{DryRun, ModuleInfo};
 use crate::types::{Description, Limits, LogIndex, ModuleId, NodeId};
 
@@ -109,9 +108,9 @@ async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<ModuleInfo>> {
 async fn upload(State(api): State<Arc<ApiState>>, body: Body) -> Result<Response, Failed> {
     api.consensus.expect_leader()?;
     let limit = api.limits.max_module_bytes;
-    let bytes = read_body(body, "the module in bytes", limit).await?;
+    let module = api.bodies.read(body, "the module in bytes", limit).await?;
     let consensus = Arc::clone(&api.consensus);
-    let upload = async move { consensus.upload_module(bytes).await };
+    let upload = async move { consensus.upload_module(module.bytes.clone()).await };
     let (info, is_new) = api.finish("upload", upload).await?;
     let status = if is_new {
         StatusCode::CREATED

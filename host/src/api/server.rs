@@ -8,19 +8,18 @@ use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::request::{Bodies, MAX_BODIES_BYTES};
 use super::state::{ApiState, router};
 use crate::config::RequestLimits;
 use crate::raft::Consensus;
 
-/// Connections served at once; more wait in the kernel's queue. Each idle one costs about 10 KiB.
-const MAX_CONNECTIONS: usize = 16_384;
-
-/// How long a client may take to send the head of a request, or may stay silent between two.
-const HEAD_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a client may leave what it is sent unread. Its answer is in memory until then.
+const UNREAD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A request's head, in bytes: an encoded key of 4 KiB and a value in the query fit.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -31,23 +30,30 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server {
     router: Router,
+    max_connections: usize,
+    head_timeout: Duration,
     stop: CancellationToken,
     stop_streams: CancellationToken,
 }
 
 impl Server {
-    /// The REST surface over `consensus`.
-    pub fn new(consensus: Arc<Consensus>, limits: RequestLimits) -> Self {
+    /// The REST surface over `consensus`. At most `max_connections` are served at once; more wait in
+    /// the kernel's queue. Each idle one costs about 10 KiB.
+    pub fn new(consensus: Arc<Consensus>, limits: RequestLimits, max_connections: usize) -> Self {
         let stop = CancellationToken::new();
+        let head_timeout = limits.head_timeout;
         let stop_streams = stop.child_token();
         let router = router(Arc::new(ApiState {
             consensus,
             listeners: Arc::new(Semaphore::new(limits.max_event_listeners)),
+            bodies: Bodies::new(limits.body_timeout, MAX_BODIES_BYTES),
             limits,
             stop_streams: stop_streams.clone(),
         }));
         Self {
             router,
+            max_connections,
+            head_timeout,
             stop,
             stop_streams,
         }
@@ -66,7 +72,7 @@ impl Server {
 
     /// Accepts and serves until stopped; then finishes the requests under way, within `drain`.
     pub async fn serve(self, listener: TcpListener, drain: Duration) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(self.max_connections));
         let connections = GracefulShutdown::new();
         loop {
             let stream = tokio::select! {
@@ -84,7 +90,7 @@ impl Server {
             let service = TowerToHyperService::new(self.router.clone());
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_DEADLINE)
+                .header_read_timeout(self.head_timeout)
                 .max_buf_size(MAX_HEAD_BYTES)
                 .serve_connection(TokioIo::new(stream), service);
             let watched = connections.watch(connection);
@@ -116,5 +122,6 @@ async fn accept(
         .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_DEADLINE))?;
     Ok((stream, slot))
 }

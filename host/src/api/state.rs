@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::leftover::read_first;
 use super::problem::Problem;
 use super::redirect::{Failed, locate};
-use super::request::query_text;
+use super::request::{Bodies, query_text};
 use super::{activation, events, fsm, keys, modules, nodes, status};
 use crate::config::RequestLimits;
 use crate::raft::{Consensus, ProposeError, ReadError};
@@ -22,6 +22,7 @@ use crate::raft::{Consensus, ProposeError, ReadError};
 pub(crate) struct ApiState {
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) limits: RequestLimits,
+    pub(super) bodies: Bodies,
     /// A permit for each client that may listen to events.
     pub(super) listeners: Arc<Semaphore>,
     /// Ends the answers that would never end by themselves.
