@@ -184,6 +184,16 @@ impl NodeProcess {
         process.exit(within).await
     }
 
+    /// Memory of its process, in bytes: what is resident now.
+    pub fn resident_bytes(&self) -> u64 {
+        self.started().figure("VmRSS") << 10
+    }
+
+    /// Memory that its process has reserved, in bytes, used or not.
+    pub fn virtual_bytes(&self) -> u64 {
+        self.started().figure("VmSize") << 10
+    }
+
     /// What the current run has written.
     pub fn log(&self) -> String {
         self.started().log()

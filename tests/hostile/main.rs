@@ -1,0 +1,10 @@
+//! Clients and peers that mean harm, or are broken in ways that look like it: they cost nobody else
+//! anything, and memory stays within bounds.
+
+mod descriptors;
+mod floods;
+mod raft_port;
+#[path = "../api/shared.rs"]
+mod shared;
+mod slow_clients;
+mod well;
