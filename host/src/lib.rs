@@ -21,6 +21,8 @@ pub mod clock;
 pub mod config;
 mod failpoint;
 pub mod fsm;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod node;
 pub mod raft;
 pub mod storage;

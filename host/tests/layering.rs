@@ -33,6 +33,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("api", &["raft", "types", "tasks", "config"]),
     (
+        "fuzzing",
+        &["api", "raft", "fsm", "storage", "wasm", "types", "bundled"],
+    ),
+    (
         "node",
         &[
             "api", "raft", "fsm", "storage", "wasm", "types", "tasks", "clock", "config", "bundled",

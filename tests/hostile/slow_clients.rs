@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rkv_tests::wait::GENEROUS;
 use rkv_tests::{Answer, Cluster, Connection, Ended};
+use tokio::task::JoinSet;
 
 /// How long the nodes of these tests wait for a head or a body.
 const PATIENCE: [&str; 4] = ["--head-timeout-ms", "1500", "--body-timeout-ms", "1500"];
@@ -42,15 +43,15 @@ async fn beside_slow_clients(
     then: &'static [u8],
 ) -> Vec<Option<Answer>> {
     let address = cluster.node(1).spec().http_addr;
-    let mut clients = Vec::new();
+    let mut clients = JoinSet::new();
     for _ in 0..SLOW_CLIENTS {
         let mut connection = Connection::open(address).await;
         connection.send(first.as_bytes()).await.expect("sent");
-        clients.push(tokio::spawn(async move {
+        clients.spawn(async move {
             let dripping = drip(&mut connection, then);
             let given_up = tokio::time::timeout(GENEROUS, dripping).await;
             given_up.expect("a slow client is given up")
-        }));
+        });
     }
     for round in 0..20 {
         let value = format!("{round}");
@@ -58,11 +59,7 @@ async fn beside_slow_clients(
         let read = cluster.client(1).value("meanwhile").await;
         assert_eq!(read.expect("written"), value);
     }
-    let mut answers = Vec::new();
-    for client in clients {
-        answers.push(client.await.expect("no panic"));
-    }
-    answers
+    clients.join_all().await
 }
 
 #[tokio::test]
@@ -143,20 +140,18 @@ async fn bodies_without_an_end_are_too_large_and_take_no_memory() {
     let node = cluster.node(1);
     let address = node.spec().http_addr;
     let before = node.resident_bytes();
-    let mut clients = Vec::new();
+    let mut clients = JoinSet::new();
     for path in ["/keys/endless", "/keys", "/fsm/apply", "/fsm/query"] {
         let mut connection = Connection::open(address).await;
         let head = format!(
             "POST {path} HTTP/1.1\r\nhost: {address}\r\ntransfer-encoding: chunked\r\n\r\n"
         );
         connection.send(head.as_bytes()).await.expect("sent");
-        clients.push(tokio::spawn(send_without_end(connection)));
+        clients.spawn(send_without_end(connection));
     }
-    for client in clients {
-        // A reset may overtake the answer; when it arrives, it is the right one.
-        if let Some(answer) = client.await.expect("no panic") {
-            answer.problem(413);
-        }
+    // A reset may overtake the answer; when it arrives, it is the right one.
+    for answer in clients.join_all().await.into_iter().flatten() {
+        answer.problem(413);
     }
     let grown = node.resident_bytes().saturating_sub(before);
     println!("grown by {} KiB", grown >> 10);

@@ -3,6 +3,8 @@
 mod activation;
 mod events;
 mod fsm;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod leftover;
 mod listing;

@@ -40,7 +40,7 @@ pub(crate) enum Lane {
 impl Lane {
     /// The longest frame, in bytes. What is beyond is a peer that lies, and is refused before it is
     /// read.
-    fn max_frame_bytes(self) -> usize {
+    pub(super) fn max_frame_bytes(self) -> usize {
         match self {
             // Votes, heartbeats without entries, figures.
             Self::Control => 1 << 20,
@@ -110,13 +110,13 @@ pub(crate) enum HandshakeError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Greeting<B> {
+pub(super) struct Greeting<B> {
     magic: [u8; 4],
     version: u16,
     body: B,
 }
 
-fn greeting<B>(body: B) -> Greeting<B> {
+pub(super) fn greeting<B>(body: B) -> Greeting<B> {
     Greeting {
         magic: MAGIC,
         version: PROTOCOL_VERSION,
@@ -207,12 +207,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     B: serde::de::DeserializeOwned,
 {
-    let frame = connection
-        .next()
-        .await
-        .ok_or(io::ErrorKind::UnexpectedEof)??;
+    let frame = connection.next().await;
+    decode_greeting(&frame.ok_or(io::ErrorKind::UnexpectedEof)??)
+}
+
+pub(super) fn decode_greeting<B>(frame: &[u8]) -> io::Result<Result<B, Refusal>>
+where
+    B: serde::de::DeserializeOwned,
+{
     // The prefix is read by itself: what follows in another version is not ours to decode.
-    let (prefix, _) = postcard::take_from_bytes::<([u8; 4], u16)>(&frame)
+    let (prefix, _) = postcard::take_from_bytes::<([u8; 4], u16)>(frame)
         .map_err(|_| invalid_data("not an rkv raft connection".to_owned()))?;
     let (magic, version) = prefix;
     if magic != MAGIC {
@@ -224,7 +228,7 @@ where
             theirs: version,
         }));
     }
-    decode_message::<Greeting<B>>(&frame).map(|greeting| Ok(greeting.body))
+    decode_message::<Greeting<B>>(frame).map(|greeting| Ok(greeting.body))
 }
 
 #[cfg(test)]

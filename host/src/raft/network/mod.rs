@@ -9,6 +9,8 @@ mod complaints;
 mod control;
 mod dial;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handshake;
 mod message;
 mod peer;
