@@ -54,7 +54,6 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let meta = SnapshotMeta {
         last_log_id: Some(id),
         last_membership: StoredMembership::new(Some(id), membership),
-        ..SnapshotMeta::default()
     };
     let header = postcard::to_stdvec(&(meta, host.encode())).expect("plain data");
     let sections = [
