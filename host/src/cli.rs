@@ -120,7 +120,7 @@ pub struct Flags {
     #[arg(long, env = "RKV_HEAD_TIMEOUT_MS", default_value_t = DEFAULTS.head_timeout_ms)]
     head_timeout_ms: u64,
 
-    /// How long a client may take for the body of a request; slower ones are answered 408
+    /// How long a client may take for the body of a request, or leave an answer unread
     #[arg(long, env = "RKV_BODY_TIMEOUT_MS", default_value_t = DEFAULTS.body_timeout_ms)]
     body_timeout_ms: u64,
 

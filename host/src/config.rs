@@ -130,7 +130,8 @@ pub struct RequestLimits {
     /// How long a client may take to send the head of a request, or be silent between two. Over it
     /// the connection is closed.
     pub head_timeout: Duration,
-    /// How long a body may take to arrive. Over it: 408.
+    /// How long a body may take to arrive. Over it: 408. Also how long a client may leave an answer
+    /// unread before the connection is closed.
     pub body_timeout: Duration,
 }
 

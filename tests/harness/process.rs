@@ -111,6 +111,17 @@ impl Process {
         number.unwrap_or_else(|| panic!("no {name} in\n{status}"))
     }
 
+    /// Files and sockets that it has open.
+    ///
+    /// # Panics
+    ///
+    /// When the process is gone.
+    pub fn open_files(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+        files.count()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

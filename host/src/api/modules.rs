@@ -65,7 +65,7 @@ struct Overview {
     nodes: Vec<NodeView>,
 }
 
-async fn overview(State(api): State<Arc<ApiState>>) -> Json<Overview> {
+async fn overview(State(api): State<Arc<ApiState>>) -> Result<Json<Overview>, Failed> {
     let (active, history) = api.consensus.active_and_history();
     let view = |active: crate::raft::ActiveModule| ActiveView {
         module: active.module,
@@ -73,7 +73,7 @@ async fn overview(State(api): State<Arc<ApiState>>) -> Json<Overview> {
         limits: active.limits,
         description: active.description,
     };
-    let nodes = api.consensus.cluster_status().await.into_iter();
+    let nodes = api.cluster_status().await?.into_iter();
     let node = |node: crate::raft::ClusterStatus| {
         let fsm = node.stats.map(|stats| stats.fsm);
         NodeView {
@@ -92,13 +92,13 @@ async fn overview(State(api): State<Arc<ApiState>>) -> Json<Overview> {
         bytes: previous.bytes,
         commands_since: commands.saturating_sub(previous.commands),
     };
-    Json(Overview {
+    Ok(Json(Overview {
         active: active.map(view),
         history: history.into_iter().map(view).collect(),
         previous: api.consensus.previous().map(previous),
         engine_fingerprint: ModuleId(api.consensus.fingerprint()),
         nodes: nodes.map(node).collect(),
-    })
+    }))
 }
 
 async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<ModuleInfo>> {
@@ -154,7 +154,7 @@ async fn dry_run(
     State(api): State<Arc<ApiState>>,
     Path(id): Path<String>,
 ) -> Result<Json<DryRun>, Failed> {
-    Ok(Json(api.consensus.dry_run(module_id(&id)?).await?))
+    Ok(Json(api.dry_run(module_id(&id)?).await?))
 }
 
 async fn drop_previous(State(api): State<Arc<ApiState>>) -> Result<StatusCode, Failed> {

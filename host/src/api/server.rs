@@ -13,13 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::request::{Bodies, MAX_BODIES_BYTES};
 use super::state::{ApiState, router};
 use crate::config::RequestLimits;
 use crate::raft::Consensus;
-
-/// How long a client may leave what it is sent unread. Its answer is in memory until then.
-const UNREAD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A request's head, in bytes: an encoded key of 4 KiB and a value in the query fit.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -32,6 +28,7 @@ pub struct Server {
     router: Router,
     max_connections: usize,
     head_timeout: Duration,
+    body_timeout: Duration,
     stop: CancellationToken,
     stop_streams: CancellationToken,
 }
@@ -41,19 +38,15 @@ impl Server {
     /// the kernel's queue. Each idle one costs about 10 KiB.
     pub fn new(consensus: Arc<Consensus>, limits: RequestLimits, max_connections: usize) -> Self {
         let stop = CancellationToken::new();
-        let head_timeout = limits.head_timeout;
+        let (head_timeout, body_timeout) = (limits.head_timeout, limits.body_timeout);
         let stop_streams = stop.child_token();
-        let router = router(Arc::new(ApiState {
-            consensus,
-            listeners: Arc::new(Semaphore::new(limits.max_event_listeners)),
-            bodies: Bodies::new(limits.body_timeout, MAX_BODIES_BYTES),
-            limits,
-            stop_streams: stop_streams.clone(),
-        }));
+        let state = ApiState::new(consensus, limits, stop_streams.clone());
+        let router = router(Arc::new(state));
         Self {
             router,
             max_connections,
             head_timeout,
+            body_timeout,
             stop,
             stop_streams,
         }
@@ -77,7 +70,7 @@ impl Server {
         loop {
             let stream = tokio::select! {
                 () = self.stop.cancelled() => break,
-                accepted = accept(&listener, &slots) => accepted,
+                accepted = accept(&listener, &slots, self.body_timeout) => accepted,
             };
             let (stream, slot) = match stream {
                 Ok(accepted) => accepted,
@@ -115,6 +108,7 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
+    unread_timeout: Duration,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots)
         .acquire_owned()
@@ -122,6 +116,7 @@ async fn accept(
         .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_DEADLINE))?;
+    // What a client does not read stays in memory until the connection is given up.
+    SockRef::from(&stream).set_tcp_user_timeout(Some(unread_timeout))?;
     Ok((stream, slot))
 }
