@@ -3,6 +3,7 @@
 
 mod costly;
 mod descriptors;
+mod dialled;
 mod floods;
 mod raft_port;
 mod requests;

@@ -1,12 +1,19 @@
 //! The raft port is for members: others are turned away with a reason, and cost members nothing.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use rkv_tests::wait::GENEROUS;
 use rkv_tests::{Greeted, Loopback, RaftHello, RaftLane, RaftSocket, frame};
 
 use crate::shared::{Three, three};
 use crate::well::{goes_on, says};
+
+/// The address of all strangers here: of what a node turns away it logs equal lines once, and not too many.
+fn stranger() -> IpAddr {
+    static STRANGER: OnceLock<IpAddr> = OnceLock::new();
+    *STRANGER.get_or_init(elsewhere)
+}
 
 /// An address that no node has.
 fn elsewhere() -> IpAddr {
@@ -18,7 +25,7 @@ fn elsewhere() -> IpAddr {
 /// from the refusal: it is a name and no secret.
 async fn fitting(three: &Three, node: u64) -> RaftHello {
     let address = three.cluster().node(node).spec().raft_addr;
-    let mut socket = RaftSocket::open(elsewhere(), address).await;
+    let mut socket = RaftSocket::open(stranger(), address).await;
     let hello = RaftHello::to(node);
     match socket.greet(&hello, GENEROUS).await.expect("an answer") {
         Greeted::OtherCluster(cluster) => RaftHello { cluster, ..hello },
@@ -78,7 +85,7 @@ async fn who_does_not_belong_is_turned_away_with_a_logged_reason() {
         let address = three.cluster().node(node).spec().raft_addr;
         let fitting = fitting(&three, node).await;
         for (bytes, reason) in first_words(node, &fitting) {
-            let mut socket = RaftSocket::open(elsewhere(), address).await;
+            let mut socket = RaftSocket::open(stranger(), address).await;
             // A node that closes at once may refuse the rest of what is sent.
             let _ = socket.send(&bytes).await;
             let closed = socket.closed(GENEROUS).await;
@@ -120,7 +127,7 @@ async fn a_peer_that_sends_garbage_after_its_handshake_is_cut_off_with_a_logged_
             "undecodable message",
         ),
     ] {
-        let mut socket = RaftSocket::open(elsewhere(), address).await;
+        let mut socket = RaftSocket::open(stranger(), address).await;
         let hello = RaftHello {
             lane,
             ..fitting.clone()
@@ -148,7 +155,7 @@ async fn silent_connections_keep_no_peer_out() {
     for _ in 0..SILENT {
         silent.push(RaftSocket::open(flooding, address).await);
     }
-    for source in [elsewhere(), flooding] {
+    for source in [stranger(), flooding] {
         let mut peer = RaftSocket::open(source, address).await;
         let greeted = peer.greet(&hello, GENEROUS).await;
         let greeted = greeted.unwrap_or_else(|ended| panic!("a peer from {source}: {ended}"));
@@ -164,13 +171,14 @@ async fn silent_connections_keep_no_peer_out() {
 async fn unknown_nodes_take_no_place_of_a_member() {
     const MANY: usize = 100;
     let three = three().await;
-    let [node, member] = three.role_ids();
+    // Not the node where other tests are such guests.
+    let [member, node] = three.role_ids();
     let address = three.cluster().node(node).spec().raft_addr;
     let hello = fitting(&three, node).await;
     let mut unknown = Vec::new();
     let mut refused = 0;
     for _ in 0..MANY {
-        let mut socket = RaftSocket::open(elsewhere(), address).await;
+        let mut socket = RaftSocket::open(stranger(), address).await;
         match socket.greet(&hello, GENEROUS).await.expect("an answer") {
             Greeted::Welcome(_) => unknown.push(socket),
             Greeted::Refused => refused += 1,
@@ -185,7 +193,7 @@ async fn unknown_nodes_take_no_place_of_a_member() {
         to: u8::try_from(member).expect("a small id"),
         ..hello.clone()
     };
-    let mut socket = RaftSocket::open(elsewhere(), address_of_member).await;
+    let mut socket = RaftSocket::open(stranger(), address_of_member).await;
     let Ok(Greeted::Welcome(instance)) = socket.greet(&to_member, GENEROUS).await else {
         panic!("the other node has no guests yet");
     };
@@ -194,7 +202,7 @@ async fn unknown_nodes_take_no_place_of_a_member() {
         from_instance: instance,
         ..hello
     };
-    let mut socket = RaftSocket::open(elsewhere(), address).await;
+    let mut socket = RaftSocket::open(stranger(), address).await;
     let greeted = socket.greet(&as_member, GENEROUS).await.expect("an answer");
     assert!(matches!(greeted, Greeted::Welcome(_)), "{greeted:?}");
     goes_on(&three, "meanwhile-unknown").await;

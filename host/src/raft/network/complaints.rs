@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 const WINDOW: Duration = Duration::from_secs(30);
 
 /// Different lines in that time; more are counted only.
-const MAX_LINES: usize = 32;
+const MAX_LINES: usize = 100;
 
 /// Logs each complaint once in a while.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Complaints {
             let before = std::mem::replace(&mut *window, Window::begin());
             if before.unsaid > 0 {
                 let count = before.unsaid;
-                tracing::warn!("{count} more raft connections came to nothing since");
+                tracing::warn!("{count} more raft connections came to nothing before");
             }
         }
         if window.admits(format!("{peer}: {reason}")) {
