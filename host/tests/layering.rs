@@ -51,6 +51,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["api"]),
     ("hyper", &["api"]),
     ("fail", &["failpoint"]),
+    ("rustix", &["node"]),
     ("openraft", &["types", "storage", "fsm", "raft", "node"]),
 ];
 
