@@ -24,8 +24,14 @@ async fn all_at_once(cluster: &Cluster, id: u64, count: usize, target: &str) -> 
 
 /// How many were answered 429. The others were served.
 fn turned_away(answers: Vec<Answer>) -> usize {
-    let refused = answers.into_iter().filter(|answer| answer.status != 200);
-    refused.map(|answer| answer.problem(429)).count()
+    let mut refused = 0;
+    for answer in answers {
+        if answer.status != 200 {
+            answer.problem(429);
+            refused += 1;
+        }
+    }
+    refused
 }
 
 /// Each of them takes a connection to each peer. As many as came at once filled all that a peer keeps,
