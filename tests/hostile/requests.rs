@@ -9,7 +9,7 @@ const REQUESTS: usize = 2_000;
 const AT_ONCE: usize = 50;
 
 /// Nobody here waits long for the rest of a request that never comes.
-const IMPATIENCE: [&str; 4] = ["--head-timeout-ms", "300", "--body-timeout-ms", "300"];
+const IMPATIENCE: [&str; 4] = ["--head-timeout-ms", "1000", "--body-timeout-ms", "1000"];
 
 const SEED: u64 = 2026;
 

@@ -7,7 +7,7 @@ use rkv_tests::{Answer, Cluster, Connection, Ended};
 use tokio::task::JoinSet;
 
 /// How long the nodes of these tests wait for a head or a body.
-const PATIENCE: [&str; 4] = ["--head-timeout-ms", "1500", "--body-timeout-ms", "1500"];
+const PATIENCE: [&str; 4] = ["--head-timeout-ms", "2000", "--body-timeout-ms", "2000"];
 
 /// How long a slow client waits before its next byte.
 const DRIP: Duration = Duration::from_millis(50);
