@@ -13,6 +13,7 @@ mod nodes;
 mod problem;
 mod redirect;
 mod request;
+mod seat;
 mod server;
 mod state;
 mod status;

@@ -4,13 +4,14 @@
 //! they take none of a peer's, and there is always one for the next: a peer is through the door in one
 //! exchange, so whoever has stood in it longest gives way.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::sync::Notify;
 
+use crate::crowd::{Crowd, Place};
 use crate::types::NodeId;
 
 /// Connections whose handshake is under way.
@@ -26,89 +27,32 @@ const MAX_OF_UNKNOWN: usize = 64;
 /// The connections that have not shaken hands yet.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
-    places: Mutex<Places>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    next: u64,
-    /// In the order in which they came.
-    taken: BTreeMap<u64, Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    source: IpAddr,
-    /// Shows the stranger out when it is dropped.
-    _stay: DropGuard,
+    crowd: Arc<Crowd>,
 }
 
 /// A stranger's place, which is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Stranger {
-    strangers: Arc<Strangers>,
-    number: u64,
-    shown_out: CancellationToken,
+    shown_out: Arc<Notify>,
+    _place: Place,
 }
 
 impl Strangers {
-    /// Gives the newest stranger a place. When all are taken, the oldest stranger leaves of the
-    /// source that has most: a flood from one machine costs others nothing.
-    pub(super) fn enter(self: &Arc<Self>, source: IpAddr) -> Stranger {
-        let shown_out = CancellationToken::new();
-        let place = Place {
-            source: network_of(source),
-            _stay: shown_out.clone().drop_guard(),
-        };
-        let mut places = self.places.lock();
-        if places.taken.len() >= MAX_STRANGERS
-            && let Some(oldest) = places.one_too_many()
-        {
-            places.taken.remove(&oldest);
-        }
-        let number = places.next;
-        places.next += 1;
-        places.taken.insert(number, place);
-        drop(places);
+    /// Gives the newest stranger a place, another's if there are none left.
+    pub(super) fn enter(&self, source: IpAddr) -> Stranger {
+        while self.crowd.len() >= MAX_STRANGERS && self.crowd.show_one_out() {}
+        let shown_out = Arc::new(Notify::new());
         Stranger {
-            strangers: Arc::clone(self),
-            number,
+            _place: self.crowd.enter(source, Arc::clone(&shown_out)),
             shown_out,
         }
-    }
-}
-
-impl Places {
-    fn one_too_many(&self) -> Option<u64> {
-        let mut counts = HashMap::new();
-        for place in self.taken.values() {
-            *counts.entry(place.source).or_insert(0) += 1;
-        }
-        let most = counts.values().max()?;
-        let mut in_order = self.taken.iter();
-        let (number, _) = in_order.find(|(_, place)| counts.get(&place.source) == Some(most))?;
-        Some(*number)
     }
 }
 
 impl Stranger {
     /// Waits until this stranger has to make room for a newer one.
     pub(super) async fn shown_out(&self) {
-        self.shown_out.cancelled().await;
-    }
-}
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        self.strangers.places.lock().taken.remove(&self.number);
-    }
-}
-
-/// One machine may have all addresses of an IPv6 network of 64 bits.
-fn network_of(source: IpAddr) -> IpAddr {
-    match source.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        self.shown_out.notified().await;
     }
 }
 
@@ -167,33 +111,18 @@ mod tests {
 
     use super::*;
 
-    fn is_out(stranger: &Stranger) -> bool {
-        stranger.shown_out().now_or_never().is_some()
-    }
-
     #[test]
-    fn the_oldest_of_the_greediest_source_gives_way() {
-        let strangers = Arc::new(Strangers::default());
-        let (flood, peer): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        let early = strangers.enter(peer);
-        let flooding: Vec<_> = (0..2 * MAX_STRANGERS)
-            .map(|_| strangers.enter(flood))
+    fn there_is_always_a_place_for_the_newest_stranger() {
+        let strangers = Strangers::default();
+        let is_out = |stranger: &Stranger| stranger.shown_out().now_or_never().is_some();
+        let early = strangers.enter([10, 0, 0, 2].into());
+        let flood: Vec<_> = (0..2 * MAX_STRANGERS)
+            .map(|_| strangers.enter([10, 0, 0, 1].into()))
             .collect();
         assert!(!is_out(&early), "it was first, but alone");
-        let stayed = flooding.iter().filter(|stranger| !is_out(stranger));
-        assert_eq!(stayed.count(), MAX_STRANGERS - 1);
-        assert!(is_out(&flooding[0]) && !is_out(&flooding[2 * MAX_STRANGERS - 1]));
-        drop(flooding);
-        drop(early);
-        assert!(strangers.places.lock().taken.is_empty());
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_source() {
-        let of = |text: &str| network_of(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        let stay = flood.iter().filter(|stranger| !is_out(stranger));
+        assert_eq!(stay.count(), MAX_STRANGERS - 1);
+        assert!(!is_out(&flood[2 * MAX_STRANGERS - 1]));
     }
 
     #[test]

@@ -33,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(listener: TcpListener, consensus: Arc<Consensus>, tasks: Tasks) {
     let door = Arc::new(Door {
         consensus,
-        strangers: Arc::default(),
+        strangers: Strangers::default(),
         peers: Arc::default(),
         complaints: Complaints::new(),
     });
@@ -66,7 +66,7 @@ fn is_hang_up(error: &io::Error) -> bool {
 /// Where connections come in.
 struct Door {
     consensus: Arc<Consensus>,
-    strangers: Arc<Strangers>,
+    strangers: Strangers,
     peers: Arc<Peers>,
     complaints: Complaints,
 }
