@@ -98,8 +98,8 @@ async fn who_does_not_belong_is_turned_away_with_a_logged_reason() {
 
 #[tokio::test]
 async fn a_peer_that_sends_garbage_after_its_handshake_is_cut_off_with_a_logged_reason() {
-    // Envelope and session of an append without entries, from a leader of term 0.
-    const EMPTY_APPEND: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 0];
+    // Id and session, the vote of a leader of term 0, and nothing else.
+    const EMPTY_APPEND: [u8; 9] = [0, 0, 0, 1, 0, 0, 0, 0, 0];
     let three = three().await;
     let [node, _] = three.role_ids();
     let address = three.cluster().node(node).spec().raft_addr;
