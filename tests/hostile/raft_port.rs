@@ -77,22 +77,27 @@ fn first_words(node: u64, fitting: &RaftHello) -> Vec<(Vec<u8>, String)> {
     words.into_iter().map(owned).collect()
 }
 
+async fn say_first_words(three: &Three, node: u64) {
+    let address = three.cluster().node(node).spec().raft_addr;
+    let fitting = fitting(three, node).await;
+    for (bytes, reason) in first_words(node, &fitting) {
+        let mut socket = RaftSocket::open(stranger(), address).await;
+        // A node that closes at once may refuse the rest of what is sent.
+        let _ = socket.send(&bytes).await;
+        let closed = socket.closed(GENEROUS).await;
+        closed.unwrap_or_else(|ended| panic!("{reason}: {ended}"));
+        says(three, node, &reason).await;
+    }
+}
+
 #[tokio::test]
 async fn who_does_not_belong_is_turned_away_with_a_logged_reason() {
     let three = three().await;
     let [leader, follower] = three.role_ids();
-    for node in [leader, follower] {
-        let address = three.cluster().node(node).spec().raft_addr;
-        let fitting = fitting(&three, node).await;
-        for (bytes, reason) in first_words(node, &fitting) {
-            let mut socket = RaftSocket::open(stranger(), address).await;
-            // A node that closes at once may refuse the rest of what is sent.
-            let _ = socket.send(&bytes).await;
-            let closed = socket.closed(GENEROUS).await;
-            closed.unwrap_or_else(|ended| panic!("{reason}: {ended}"));
-            says(&three, node, &reason).await;
-        }
-    }
+    tokio::join!(
+        say_first_words(&three, leader),
+        say_first_words(&three, follower)
+    );
     goes_on(&three, "after-strangers").await;
 }
 

@@ -5,7 +5,7 @@ use rkv_tests::{Answer, Cluster, Connection, Ended};
 use tokio::task::JoinSet;
 
 /// Requests, and how many are under way together.
-const REQUESTS: usize = 2_000;
+const REQUESTS: usize = 1_500;
 const AT_ONCE: usize = 50;
 
 /// Nobody here waits long for the rest of a request that never comes.
