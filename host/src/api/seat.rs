@@ -1,5 +1,5 @@
 //! A connection between two requests waits, and may be closed to make room for another. With a request
-//! under way it may not, up to the last byte of the answer.
+//! under way it may not, until the last of the answer is on its way.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
