@@ -116,6 +116,14 @@ pub struct Flags {
     #[arg(long, env = "RKV_REQUEST_TIMEOUT_MS", default_value_t = DEFAULTS.request_timeout_ms)]
     request_timeout_ms: u64,
 
+    /// How long a client may take for the head of a request, or be silent between two
+    #[arg(long, env = "RKV_HEAD_TIMEOUT_MS", default_value_t = DEFAULTS.head_timeout_ms)]
+    head_timeout_ms: u64,
+
+    /// How long a client may take for the body of a request, or leave an answer unread
+    #[arg(long, env = "RKV_BODY_TIMEOUT_MS", default_value_t = DEFAULTS.body_timeout_ms)]
+    body_timeout_ms: u64,
+
     /// What is logged, such as `info` or `info,rkv_host=debug`
     #[arg(
         long,
@@ -160,6 +168,8 @@ impl Flags {
                 max_in_flight: self.max_in_flight,
                 max_event_listeners: self.max_event_listeners,
                 request_timeout: ms(self.request_timeout_ms),
+                head_timeout: ms(self.head_timeout_ms),
+                body_timeout: ms(self.body_timeout_ms),
             },
         }
         .validate()

@@ -43,6 +43,10 @@ pub struct Defaults {
     pub max_event_listeners: usize,
     /// Milliseconds: see [`RequestLimits::request_timeout`].
     pub request_timeout_ms: u64,
+    /// Milliseconds: see [`RequestLimits::head_timeout`].
+    pub head_timeout_ms: u64,
+    /// Milliseconds: see [`RequestLimits::body_timeout`].
+    pub body_timeout_ms: u64,
 }
 
 /// The defaults.
@@ -64,10 +68,15 @@ pub const DEFAULTS: Defaults = Defaults {
     max_in_flight: 4_096,
     max_event_listeners: 1_024,
     request_timeout_ms: 5_000,
+    head_timeout_ms: 60_000,
+    body_timeout_ms: 30_000,
 };
 
 /// Keys that one `POST /keys` may write, as in the source document.
 pub const MAX_BATCH_KEYS: usize = 100;
+
+/// HTTP connections that a node serves at once, where the limit on open files leaves room for them.
+pub const MAX_HTTP_CONNECTIONS: usize = 16_384;
 
 /// The largest body that a frame of the raft transport has room for, in bytes.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -118,6 +127,12 @@ pub struct RequestLimits {
     pub max_event_listeners: usize,
     /// How long a request waits for a quorum before it is answered that its outcome is unknown.
     pub request_timeout: Duration,
+    /// How long a client may take to send the head of a request, or be silent between two. Over it
+    /// the connection is closed.
+    pub head_timeout: Duration,
+    /// How long a body may take to arrive. Over it: 408. Also how long a client may leave an answer
+    /// unread before the connection is closed.
+    pub body_timeout: Duration,
 }
 
 /// All that a node needs to know to start.
@@ -273,6 +288,8 @@ impl Config {
             ("--max-event-listeners", limits.max_event_listeners == 0),
             ("--max-key-bytes", limits.max_key_bytes == 0),
             ("--request-timeout-ms", limits.request_timeout.is_zero()),
+            ("--head-timeout-ms", limits.head_timeout.is_zero()),
+            ("--body-timeout-ms", limits.body_timeout.is_zero()),
             ("--snapshot-timeout-ms", timing.snapshot_timeout.is_zero()),
             (
                 "--checkpoint-interval-ms",

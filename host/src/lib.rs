@@ -11,7 +11,7 @@
 //! types                     the shared vocabulary
 //! ```
 //!
-//! `tasks`, `clock`, `config`, `telemetry` and `failpoint` are for every layer above `types`.
+//! `tasks`, `clock`, `config`, `crowd`, `telemetry` and `failpoint` are for every layer above `types`.
 
 pub mod api;
 pub mod bundled;
@@ -19,8 +19,11 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod crowd;
 mod failpoint;
 pub mod fsm;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod node;
 pub mod raft;
 pub mod storage;

@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("tasks", &[]),
     ("clock", &[]),
+    ("crowd", &[]),
     ("telemetry", &[]),
     ("bundled", &[]),
     ("failpoint", &[]),
@@ -28,10 +29,15 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "tasks",
             "clock",
             "config",
+            "crowd",
             "failpoint",
         ],
     ),
-    ("api", &["raft", "types", "tasks", "config"]),
+    ("api", &["raft", "types", "tasks", "config", "crowd"]),
+    (
+        "fuzzing",
+        &["api", "raft", "fsm", "storage", "wasm", "types", "bundled"],
+    ),
     (
         "node",
         &[
@@ -47,6 +53,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("axum", &["api"]),
     ("hyper", &["api"]),
     ("fail", &["failpoint"]),
+    ("rustix", &["node"]),
     ("openraft", &["types", "storage", "fsm", "raft", "node"]),
 ];
 

@@ -10,6 +10,7 @@
 //! - [`Links`] are the connections between the nodes of a cluster that was made
 //!   [`behind`](Cluster::behind) them, to be cut, slowed down or silenced one direction at a time.
 //! - [`Connection`] speaks HTTP byte by byte, for what a well-behaved client never sends.
+//! - [`RaftSocket`] speaks to the raft port byte by byte, for what no node of the cluster sends.
 //! - [`Workload`] writes in the background and knows of each write whether it was acknowledged;
 //!   [`History::verify`] holds the cluster to that.
 //! - [`wait::until`] is the only way to wait: for a condition, with a deadline and a message.
@@ -28,6 +29,7 @@ mod loopback;
 mod node;
 mod process;
 mod proxy;
+mod raft_socket;
 mod report;
 mod small_disk;
 pub mod views;
@@ -42,7 +44,8 @@ pub use event_stream::{EventData, EventStream, SentEvent, StreamEnd};
 pub use history::{Fate, History, Write};
 pub use loopback::Loopback;
 pub use node::{NodeProcess, NodeSpec};
-pub use process::{Exit, Process};
+pub use process::{Exit, Process, raise_open_files};
 pub use proxy::{Links, Traffic};
+pub use raft_socket::{Greeted, RaftHello, RaftLane, RaftSocket, frame};
 pub use small_disk::SmallDisk;
 pub use workload::Workload;

@@ -184,6 +184,25 @@ impl NodeProcess {
         process.exit(within).await
     }
 
+    /// Memory of its process, in bytes: what is resident now.
+    pub fn resident_bytes(&self) -> u64 {
+        self.started().figure("VmRSS") << 10
+    }
+
+    /// Files and sockets that its process has open.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub fn open_files(&self) -> usize {
+        self.started().open_files()
+    }
+
+    /// Memory that its process has reserved, in bytes, used or not.
+    pub fn virtual_bytes(&self) -> u64 {
+        self.started().figure("VmSize") << 10
+    }
+
     /// What the current run has written.
     pub fn log(&self) -> String {
         self.started().log()

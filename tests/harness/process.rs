@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 use crate::wait;
 
@@ -97,6 +97,31 @@ impl Process {
             .unwrap_or_else(|error| panic!("{signal:?} to process {}: {error}", self.child.id()));
     }
 
+    /// The figure of this name in the kernel's table of the process, such as `VmRSS`, in its unit.
+    ///
+    /// # Panics
+    ///
+    /// When there is none: the process is gone.
+    pub fn figure(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_else(|error| panic!("process {}: {error}", self.child.id()));
+        let mut lines = status.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("no {name} in\n{status}"))
+    }
+
+    /// Files and sockets that it has open.
+    ///
+    /// # Panics
+    ///
+    /// When the process is gone.
+    pub fn open_files(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+        files.count()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -130,6 +155,22 @@ impl Process {
         let all = fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(all.get(self.log_start..).unwrap_or_default()).into_owned()
     }
+}
+
+/// Raises how many files and sockets the tests may have open as far as they may, and returns that.
+pub fn raise_open_files() -> usize {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        maximum: limits.maximum,
+    };
+    let limit = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limits.maximum,
+        Err(_) => limits.current,
+    };
+    limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    })
 }
 
 impl Drop for Process {

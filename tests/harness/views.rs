@@ -98,6 +98,8 @@ pub struct FsmStats {
     pub quarantine: Option<String>,
     /// How often a peer's state took the place of its own.
     pub repairs: u64,
+    /// Linear memory of the instance, in bytes.
+    pub memory_bytes: u64,
     /// Commands that trapped since it started.
     pub traps: u64,
     /// The last entries of its snapshots.

@@ -153,6 +153,7 @@ mod tests {
             voters: Vec::new(),
             learners: Vec::new(),
             fsm: FsmStats {
+                memory_bytes: 0,
                 digest: None,
                 state_digest: None,
                 quarantine: None,

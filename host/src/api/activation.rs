@@ -41,7 +41,7 @@ async fn roll_back(
     Ok(Json(api.finish("rollback", switch).await?))
 }
 
-fn start_of_rollback(query: Option<&str>) -> Result<StartWith, Problem> {
+pub(super) fn start_of_rollback(query: Option<&str>) -> Result<StartWith, Problem> {
     match query_text(query, "state")?.as_deref() {
         None | Some("migrate") => Ok(StartWith::State),
         Some("previous") => Ok(StartWith::Previous),
@@ -51,7 +51,7 @@ fn start_of_rollback(query: Option<&str>) -> Result<StartWith, Problem> {
     }
 }
 
-fn activate_request(query: Option<&str>) -> Result<ActivateRequest, Problem> {
+pub(super) fn activate_request(query: Option<&str>) -> Result<ActivateRequest, Problem> {
     let module = query_text(query, "module")?;
     let module = module.ok_or_else(|| Problem::bad_request("which module? ?module={sha256}"))?;
     let expect = query_text(query, "expect")?

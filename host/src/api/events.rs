@@ -62,7 +62,10 @@ async fn listen(
 
 /// The id after which the client wants events. The header goes before the parameter: a browser that
 /// reconnects sends both, and has come further since it was given the URL.
-fn starting_point(query: Option<&str>, headers: &HeaderMap) -> Result<Option<EventId>, Problem> {
+pub(super) fn starting_point(
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Option<EventId>, Problem> {
     let header = headers
         .get(LAST_EVENT_ID)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())

@@ -10,7 +10,6 @@ use bytes::Bytes;
 
 use super::ApiState;
 use super::redirect::Failed;
-use super::request::read_body;
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new()
@@ -21,8 +20,9 @@ pub(super) fn routes() -> Router<Arc<ApiState>> {
 async fn apply(State(api): State<Arc<ApiState>>, body: Body) -> Result<Bytes, Failed> {
     api.expect_module().await?;
     api.consensus.expect_leader()?;
-    let command = read_body(body, "the command in bytes", api.limits.max_body_bytes).await?;
-    Ok(api.consensus.propose(command).await?)
+    let limit = api.limits.max_body_bytes;
+    let command = api.bodies.read(body, "the command in bytes", limit).await?;
+    Ok(api.consensus.propose(command.bytes.clone()).await?)
 }
 
 async fn query(
@@ -31,6 +31,7 @@ async fn query(
     body: Body,
 ) -> Result<Bytes, Failed> {
     api.expect_module().await?;
-    let query = read_body(body, "the query in bytes", api.limits.max_body_bytes).await?;
-    api.ask(parameters.as_deref(), query).await
+    let limit = api.limits.max_body_bytes;
+    let query = api.bodies.read(body, "the query in bytes", limit).await?;
+    api.ask(parameters.as_deref(), query.bytes.clone()).await
 }

@@ -15,7 +15,7 @@ use rkv_kv_protocol::{Answer, Command, PROTOCOL, Query};
 
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::{query_bytes, read_body};
+use super::request::query_bytes;
 use super::{ApiState, listing};
 use crate::config::MAX_BATCH_KEYS;
 use crate::raft::ReadError;
@@ -61,7 +61,8 @@ async fn write(
     let key = accept_key(&api, key).await?;
     api.consensus.expect_leader()?;
     let limit = api.limits.max_value_bytes;
-    let body = read_body(body, "the value in bytes", limit).await?;
+    let received = api.bodies.read(body, "the value in bytes", limit).await?;
+    let body = &received.bytes;
     let value = match query_bytes(parameters.as_deref(), "val") {
         Some(_) if !body.is_empty() => {
             let detail = "the value comes either as ?val= or as the body, not as both";
@@ -73,7 +74,7 @@ async fn write(
                 "the value is missing: send it as the body, or as ?val= (which may be empty)";
             return Err(Problem::bad_request(detail).into());
         }
-        None => body,
+        None => body.clone(),
     };
     check_size("the value in bytes", value.len(), limit)?;
     let command = Command::Set {
@@ -102,8 +103,9 @@ async fn delete(
 async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<StatusCode, Failed> {
     expect_kv(&api).await?;
     api.consensus.expect_leader()?;
-    let body = read_body(body, "the body in bytes", api.limits.max_body_bytes).await?;
-    let pairs: BTreeMap<String, String> = serde_json::from_slice(&body).map_err(|error| {
+    let limit = api.limits.max_body_bytes;
+    let body = api.bodies.read(body, "the body in bytes", limit).await?;
+    let pairs: BTreeMap<String, String> = serde_json::from_slice(&body.bytes).map_err(|error| {
         Problem::bad_request(format!(
             "the body is not a JSON object of keys and string values: {error}"
         ))

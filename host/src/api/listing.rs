@@ -20,7 +20,7 @@ use super::request::query_text;
 const PAGE_KEYS: u32 = 10_000;
 
 /// A listing under way.
-struct Listing {
+pub(super) struct Listing {
     prefix: String,
     after: Option<String>,
     /// Keys still to list.
@@ -31,7 +31,7 @@ struct Listing {
 }
 
 impl Listing {
-    fn parse(parameters: Option<&str>) -> Result<Self, Problem> {
+    pub(super) fn parse(parameters: Option<&str>) -> Result<Self, Problem> {
         let left = match query_text(parameters, "limit")? {
             None => u32::MAX,
             Some(text) => match text.parse() {

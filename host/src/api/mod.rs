@@ -3,6 +3,8 @@
 mod activation;
 mod events;
 mod fsm;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod leftover;
 mod listing;
@@ -11,6 +13,7 @@ mod nodes;
 mod problem;
 mod redirect;
 mod request;
+mod seat;
 mod server;
 mod state;
 mod status;

@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::read_body;
 use crate::raft::{DryRun, ModuleInfo};
 use crate::types::{Description, Limits, LogIndex, ModuleId, NodeId};
 
@@ -66,7 +65,7 @@ struct Overview {
     nodes: Vec<NodeView>,
 }
 
-async fn overview(State(api): State<Arc<ApiState>>) -> Json<Overview> {
+async fn overview(State(api): State<Arc<ApiState>>) -> Result<Json<Overview>, Failed> {
     let (active, history) = api.consensus.active_and_history();
     let view = |active: crate::raft::ActiveModule| ActiveView {
         module: active.module,
@@ -74,7 +73,7 @@ async fn overview(State(api): State<Arc<ApiState>>) -> Json<Overview> {
         limits: active.limits,
         description: active.description,
     };
-    let nodes = api.consensus.cluster_status().await.into_iter();
+    let nodes = api.cluster_status().await?.into_iter();
     let node = |node: crate::raft::ClusterStatus| {
         let fsm = node.stats.map(|stats| stats.fsm);
         NodeView {
@@ -93,13 +92,13 @@ async fn overview(State(api): State<Arc<ApiState>>) -> Json<Overview> {
         bytes: previous.bytes,
         commands_since: commands.saturating_sub(previous.commands),
     };
-    Json(Overview {
+    Ok(Json(Overview {
         active: active.map(view),
         history: history.into_iter().map(view).collect(),
         previous: api.consensus.previous().map(previous),
         engine_fingerprint: ModuleId(api.consensus.fingerprint()),
         nodes: nodes.map(node).collect(),
-    })
+    }))
 }
 
 async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<ModuleInfo>> {
@@ -109,9 +108,9 @@ async fn list(State(api): State<Arc<ApiState>>) -> Json<Vec<ModuleInfo>> {
 async fn upload(State(api): State<Arc<ApiState>>, body: Body) -> Result<Response, Failed> {
     api.consensus.expect_leader()?;
     let limit = api.limits.max_module_bytes;
-    let bytes = read_body(body, "the module in bytes", limit).await?;
+    let module = api.bodies.read(body, "the module in bytes", limit).await?;
     let consensus = Arc::clone(&api.consensus);
-    let upload = async move { consensus.upload_module(bytes).await };
+    let upload = async move { consensus.upload_module(module.bytes.clone()).await };
     let (info, is_new) = api.finish("upload", upload).await?;
     let status = if is_new {
         StatusCode::CREATED
@@ -155,7 +154,7 @@ async fn dry_run(
     State(api): State<Arc<ApiState>>,
     Path(id): Path<String>,
 ) -> Result<Json<DryRun>, Failed> {
-    Ok(Json(api.consensus.dry_run(module_id(&id)?).await?))
+    Ok(Json(api.dry_run(module_id(&id)?).await?))
 }
 
 async fn drop_previous(State(api): State<Arc<ApiState>>) -> Result<StatusCode, Failed> {

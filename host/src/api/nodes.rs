@@ -45,12 +45,12 @@ async fn remove(
     Ok(StatusCode::OK)
 }
 
-fn node_id(text: &str) -> Result<NodeId, Problem> {
+pub(super) fn node_id(text: &str) -> Result<NodeId, Problem> {
     text.parse()
         .map_err(|_| Problem::bad_request(format!("`{text}` is not a node id: 1, 2, 3 ...")))
 }
 
-fn raft_addr(query: Option<&str>) -> Result<String, Problem> {
+pub(super) fn raft_addr(query: Option<&str>) -> Result<String, Problem> {
     match query_text(query, "addr")? {
         Some(addr) if is_host_port(&addr) => Ok(addr),
         Some(addr) => Err(Problem::bad_request(format!("`{addr}` is not HOST:PORT"))),

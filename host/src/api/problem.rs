@@ -90,6 +90,18 @@ impl Problem {
         problem
     }
 
+    pub(crate) fn slow_body(detail: impl Into<String>) -> Self {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Self::new(status, "slow_body", "The body came too slowly", detail)
+            .retryable()
+            .outcome(WriteOutcome::NotApplied)
+    }
+
+    pub(crate) fn too_many_bodies(limit: usize) -> Self {
+        let detail = "the bodies of all requests under way are as large as this node takes";
+        Self::overloaded(detail, limit).outcome(WriteOutcome::NotApplied)
+    }
+
     pub(crate) fn overloaded(detail: impl Into<String>, limit: usize) -> Self {
         let status = StatusCode::TOO_MANY_REQUESTS;
         let mut problem = Self::new(status, "overloaded", "Too much in flight", detail);

@@ -1,37 +1,28 @@
 //! The HTTP server: bounded connections, deadlines for slow clients, and a drain at the end.
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::Request;
-use axum::response::Response;
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::leftover::read_first;
-use super::redirect::locate;
+use super::seat::{Seat, Seated};
 use super::state::{ApiState, router};
 use crate::config::RequestLimits;
+use crate::crowd::Crowd;
 use crate::raft::Consensus;
-
-/// Connections served at once; more wait in the kernel's queue. Each idle one costs about 10 KiB.
-const MAX_CONNECTIONS: usize = 16_384;
-
-/// How long a client may take to send the head of a request, or may stay silent between two.
-const HEAD_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A request's head, in bytes: an encoded key of 4 KiB and a value in the query fit.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+
+/// How often a connection that can give way is looked for, while none could.
+const ROOM_INTERVAL: Duration = Duration::from_millis(50);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,23 +30,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server {
     router: Router,
+    max_connections: usize,
+    head_timeout: Duration,
+    body_timeout: Duration,
     stop: CancellationToken,
     stop_streams: CancellationToken,
 }
 
 impl Server {
-    /// The REST surface over `consensus`.
-    pub fn new(consensus: Arc<Consensus>, limits: RequestLimits) -> Self {
+    /// The REST surface over `consensus`. At most `max_connections` are served at once; each idle one
+    /// costs about 10 KiB, and gives way when there are more.
+    pub fn new(consensus: Arc<Consensus>, limits: RequestLimits, max_connections: usize) -> Self {
         let stop = CancellationToken::new();
+        let (head_timeout, body_timeout) = (limits.head_timeout, limits.body_timeout);
         let stop_streams = stop.child_token();
-        let router = router(Arc::new(ApiState {
-            consensus,
-            listeners: Arc::new(Semaphore::new(limits.max_event_listeners)),
-            limits,
-            stop_streams: stop_streams.clone(),
-        }));
+        let state = ApiState::new(consensus, limits, stop_streams.clone());
+        let router = router(Arc::new(state));
         Self {
             router,
+            max_connections,
+            head_timeout,
+            body_timeout,
             stop,
             stop_streams,
         }
@@ -74,14 +69,15 @@ impl Server {
 
     /// Accepts and serves until stopped; then finishes the requests under way, within `drain`.
     pub async fn serve(self, listener: TcpListener, drain: Duration) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(self.max_connections));
+        let waiting = Arc::new(Crowd::default());
         let connections = GracefulShutdown::new();
         loop {
-            let stream = tokio::select! {
+            let accepted = tokio::select! {
                 () = self.stop.cancelled() => break,
-                accepted = accept(&listener, &slots) => accepted,
+                accepted = listener.accept() => accepted,
             };
-            let (stream, slot) = match stream {
+            let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept an HTTP connection");
@@ -89,18 +85,31 @@ impl Server {
                     continue;
                 }
             };
-            let router = TowerToHyperService::new(self.router.clone());
-            let service = service_fn(move |request| answer(router.clone(), request));
+            if let Err(error) = self.tune(&stream) {
+                tracing::debug!(%error, "an HTTP connection broke at once");
+                continue;
+            }
+            let slot = tokio::select! {
+                () = self.stop.cancelled() => break,
+                slot = make_room(&slots, &waiting) => slot,
+            };
+            let seat = Seat::new(Arc::clone(&waiting), peer.ip());
+            let service = Seated::new(self.router.clone(), Arc::clone(&seat));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_DEADLINE)
+                .header_read_timeout(self.head_timeout)
                 .max_buf_size(MAX_HEAD_BYTES)
                 .serve_connection(TokioIo::new(stream), service);
             let watched = connections.watch(connection);
             #[allow(clippy::disallowed_methods, reason = "the graceful shutdown owns them")]
             tokio::spawn(async move {
-                if let Err(error) = watched.await {
-                    tracing::debug!(%error, "an HTTP connection broke");
+                tokio::select! {
+                    served = watched => if let Err(error) = served {
+                        tracing::debug!(%error, "an HTTP connection broke");
+                    },
+                    () = seat.shown_out() => {
+                        tracing::debug!("an idle HTTP connection made room for another");
+                    }
                 }
                 drop(slot);
             });
@@ -113,31 +122,26 @@ impl Server {
             tracing::warn!(?drain, "requests were still under way at the end");
         }
     }
+
+    fn tune(&self, stream: &TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        // What a client does not read stays in memory until the connection is given up.
+        SockRef::from(stream).set_tcp_user_timeout(Some(self.body_timeout))
+    }
 }
 
-/// Serves one request. What all routes share is here and not in layers of the router, each of which
-/// costs every request a copy of the routes and some allocations.
-async fn answer(
-    router: TowerToHyperService<Router>,
-    request: Request<Incoming>,
-) -> Result<Response, Infallible> {
-    let uri = request.uri().clone();
-    let handler = async |request: Request<Body>| {
-        let Ok(response) = router.call(request).await;
-        response
-    };
-    Ok(locate(&uri, read_first(request, handler).await))
-}
-
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, slot))
+/// Waits for a slot. When there is none left, a connection that waits for its next request, or for the
+/// rest of a head that comes slowly, gives way.
+async fn make_room(slots: &Arc<Semaphore>, waiting: &Crowd) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Some(slot);
+    }
+    loop {
+        waiting.show_one_out();
+        let slot = Arc::clone(slots).acquire_owned();
+        // All may have had a request under way.
+        if let Ok(slot) = tokio::time::timeout(ROOM_INTERVAL, slot).await {
+            return slot.ok();
+        }
+    }
 }

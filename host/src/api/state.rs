@@ -10,16 +10,27 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::query_text;
+use super::request::{Bodies, MAX_BODIES_BYTES, query_text};
 use super::{activation, events, fsm, keys, modules, nodes, status};
 use crate::config::RequestLimits;
-use crate::raft::{Consensus, ProposeError, ReadError};
+use crate::raft::{ClusterStatus, Consensus, DryRun, ProposeError, ReadError};
+use crate::types::ModuleId;
+
+/// Requests at once that ask every node for its figures. Each takes a connection to each peer for a moment,
+/// and the peers keep so many for this node: a flood of them must leave room for heartbeats.
+const MAX_CLUSTER_FIGURES: usize = 32;
+
+/// Dry runs at once. Each holds a copy of the state, in a second instance.
+const MAX_DRY_RUNS: usize = 1;
 
 /// What every handler works with.
 #[derive(Debug)]
 pub(crate) struct ApiState {
     pub(crate) consensus: Arc<Consensus>,
     pub(crate) limits: RequestLimits,
+    pub(super) bodies: Bodies,
+    cluster_figures: Semaphore,
+    dry_runs: Arc<Semaphore>,
     /// A permit for each client that may listen to events.
     pub(super) listeners: Arc<Semaphore>,
     /// Ends the answers that would never end by themselves.
@@ -27,6 +38,46 @@ pub(crate) struct ApiState {
 }
 
 impl ApiState {
+    pub(super) fn new(
+        consensus: Arc<Consensus>,
+        limits: RequestLimits,
+        stop_streams: CancellationToken,
+    ) -> Self {
+        Self {
+            consensus,
+            bodies: Bodies::new(limits.body_timeout, MAX_BODIES_BYTES),
+            listeners: Arc::new(Semaphore::new(limits.max_event_listeners)),
+            limits,
+            cluster_figures: Semaphore::new(MAX_CLUSTER_FIGURES),
+            dry_runs: Arc::new(Semaphore::new(MAX_DRY_RUNS)),
+            stop_streams,
+        }
+    }
+
+    /// Every member's figures.
+    pub(super) async fn cluster_status(&self) -> Result<Vec<ClusterStatus>, Problem> {
+        let _permit = self.cluster_figures.try_acquire().map_err(|_| {
+            let detail = "as many requests ask for the figures of all nodes as this node serves";
+            Problem::overloaded(detail, MAX_CLUSTER_FIGURES)
+        })?;
+        Ok(self.consensus.cluster_status().await)
+    }
+
+    /// Tries a module on a copy of the state, also when the client hangs up: who asked for a copy has
+    /// to give it back.
+    pub(super) async fn dry_run(&self, module: ModuleId) -> Result<DryRun, Failed> {
+        let permit = Arc::clone(&self.dry_runs).try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            Problem::overloaded("another dry run is under way on this node", MAX_DRY_RUNS)
+        })?;
+        let consensus = Arc::clone(&self.consensus);
+        let work = async move {
+            let _permit = permit;
+            consensus.dry_run(module).await
+        };
+        self.finish("dry-run", work).await
+    }
+
     /// Waits for the first module of a new node, which takes a moment, rather than turn away the
     /// client that came with it.
     pub(super) async fn expect_module(&self) -> Result<(), Failed> {

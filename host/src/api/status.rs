@@ -56,7 +56,7 @@ async fn stats(
             Ok((StatusCode::OK, Json(stats)).into_response())
         }
         Some("cluster") => {
-            let nodes = api.consensus.cluster_status().await;
+            let nodes = api.cluster_status().await?;
             Ok((StatusCode::OK, Json(Cluster { nodes })).into_response())
         }
         Some(scope) => Err(Problem::bad_request(format!(

@@ -10,6 +10,8 @@ mod digest;
 mod dry_run;
 mod error;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod halt;
 mod handle;
 mod handover;

@@ -1,6 +1,7 @@
 //! The node: puts the layers together, brings the node into its cluster, and takes it down in order.
 
 mod assemble;
+mod descriptors;
 mod found;
 mod join;
 mod running;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assemble::{Layers, StartError, assemble, serve_raft};
 use super::join::{JoinError, Standing, join, standing};
-use super::{found, upkeep};
+use super::{descriptors, found, upkeep};
 use crate::api::Server;
 use crate::config::Config;
 use crate::raft::{Consensus, Role};
@@ -42,6 +42,7 @@ impl Node {
     /// Starts a node: founds a cluster, joins one, or goes on where it was. Returns once the node
     /// is a member and serves.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let http_connections = descriptors::http_connections();
         let layers = assemble(&config).await?;
         let Layers {
             consensus,
@@ -53,7 +54,11 @@ impl Node {
             data_dir,
         } = layers;
         serve_raft(raft_listener, &consensus, &tasks);
-        let server = Server::new(Arc::clone(&consensus), config.limits.clone());
+        let server = Server::new(
+            Arc::clone(&consensus),
+            config.limits.clone(),
+            http_connections,
+        );
         let stop_http = server.stop();
         let (stop_streams, stopping) = (server.stop_streams(), Arc::clone(&consensus));
         tasks.spawn("event-streams", async move {

@@ -20,6 +20,8 @@ pub use local::Local;
 pub use membership::MembershipError;
 pub use modules::{ModuleCallError, ModuleInfo};
 pub use network::Network;
+#[cfg(any(test, fuzzing))]
+pub(crate) use network::fuzz;
 pub(crate) use network::serve;
 pub use propose_error::ProposeError;
 pub use read_index::ReadError;

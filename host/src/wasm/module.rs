@@ -23,6 +23,9 @@ const MAX_NAME_BYTES: usize = 64;
 const MAX_LIST: usize = 64;
 /// Bytes of wasmtime's explanation that are passed on.
 const EXPLANATION_BYTES: usize = 1 << 10;
+/// Imports that a refusal names, and bytes of each name. A module may have very many.
+const NAMED_IMPORTS: usize = 16;
+const IMPORT_NAME_BYTES: usize = 128;
 
 /// What `rkv:fsm/state-machine` has to export.
 const EXPORTS: [&str; 10] = [
@@ -207,20 +210,24 @@ fn check_header(wasm: &[u8]) -> Result<(), ModuleError> {
 /// The version of an import of ours is the linker's to judge.
 fn check_imports(engine: &Engine, component: &Component) -> Result<(), ModuleError> {
     let ty = component.component_type();
-    let foreign: Vec<String> = ty
+    let mut foreign: Vec<String> = ty
         .imports(engine.wasmtime())
         .filter(|(name, _)| {
             !["rkv:fsm/types@", "rkv:fsm/log@"]
                 .iter()
                 .any(|ours| name.starts_with(ours))
         })
-        .map(|(name, _)| name.to_owned())
+        .map(|(name, _)| shorten(name, IMPORT_NAME_BYTES).to_owned())
         .collect();
     if foreign.is_empty() {
-        Ok(())
-    } else {
-        Err(ModuleError::ForeignImports(foreign))
+        return Ok(());
     }
+    let more = foreign.len().saturating_sub(NAMED_IMPORTS);
+    foreign.truncate(NAMED_IMPORTS);
+    if more > 0 {
+        foreign.push(format!("and {more} more"));
+    }
+    Err(ModuleError::ForeignImports(foreign))
 }
 
 fn check_exports(engine: &Engine, component: &Component) -> Result<(), ModuleError> {

@@ -52,6 +52,17 @@ fn the_author_of_a_core_module_is_told_how_to_wrap_it() {
     );
 }
 
+/// A module could have its author, and the log, told of each of its imports by its whole name.
+#[test]
+fn a_refusal_is_short_however_much_there_is_to_refuse() {
+    let imports: String = (0..900)
+        .map(|n| format!(r#"(import "{}:a/i{n}" (instance))"#, "x".repeat(200)))
+        .collect();
+    let text = refusal(&assemble(&format!("(component {imports})"))).to_string();
+    assert!(text.len() < 4 << 10, "{} bytes", text.len());
+    assert!(text.contains("and 884 more"), "{text}");
+}
+
 #[test]
 fn a_torn_module_is_refused() {
     let whole = guest(&[]);

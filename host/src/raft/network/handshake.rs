@@ -10,7 +10,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frame::{Connection, MAX_FRAME_BYTES, decode_message, invalid_data, send};
+use super::frame::{Connection, MAX_HANDSHAKE_BYTES, decode_message, invalid_data, send};
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// Raised when an older peer could misread a message. The rule of the greeting itself
@@ -22,6 +22,10 @@ const MAGIC: [u8; 4] = *b"rkvR";
 /// How long a connection may take to say who it is, on both sides.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long the dialling side may be silent at first. It speaks as soon as it is connected, and until
+/// then it is a stranger who takes another's place.
+const HELLO_DEADLINE: Duration = Duration::from_secs(2);
+
 /// What a connection is for. Each lane has connections of its own, so that a snapshot or a large
 /// append never delays a vote or a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,23 @@ pub(crate) enum Lane {
     Snapshot,
     /// Asks who the peer is and invites it into the cluster if it waits for one.
     Invite,
+}
+
+impl Lane {
+    /// The longest frame, in bytes. What is beyond is a peer that lies, and is refused before it is
+    /// read.
+    pub(super) fn max_frame_bytes(self) -> usize {
+        match self {
+            // Votes, heartbeats without entries, figures.
+            Self::Control => 1 << 20,
+            // An entry is at most the largest HTTP body, 32 MiB, and rides with at most 1 MiB of
+            // others.
+            Self::Append => 64 << 20,
+            // Parts of 1 MiB.
+            Self::Snapshot => 2 << 20,
+            Self::Invite => MAX_HANDSHAKE_BYTES,
+        }
+    }
 }
 
 /// The dialling side's greeting.
@@ -89,13 +110,13 @@ pub(crate) enum HandshakeError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Greeting<B> {
+pub(super) struct Greeting<B> {
     magic: [u8; 4],
     version: u16,
     body: B,
 }
 
-fn greeting<B>(body: B) -> Greeting<B> {
+pub(super) fn greeting<B>(body: B) -> Greeting<B> {
     Greeting {
         magic: MAGIC,
         version: PROTOCOL_VERSION,
@@ -112,6 +133,7 @@ pub(crate) async fn greet<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let lane = hello.lane;
     let exchange = async {
         send(connection, &greeting(hello)).await?;
         read_greeting::<S, Result<Welcome, Refusal>>(connection).await
@@ -132,7 +154,7 @@ where
         Ok(Ok(Err(version))) => Err(refused(version)),
         Ok(Ok(Ok(Err(refusal)))) => Err(refused(refusal)),
         Ok(Ok(Ok(Ok(welcome)))) => {
-            connection.codec_mut().set_max_frame_length(MAX_FRAME_BYTES);
+            connection.codec_mut().set_max_bytes(lane.max_frame_bytes());
             Ok(welcome)
         }
     }
@@ -148,7 +170,11 @@ where
     F: AsyncFnOnce(&Hello) -> Result<Welcome, Refusal>,
 {
     let exchange = async {
-        let decision = match read_greeting::<S, Hello>(connection).await? {
+        let hello = read_greeting::<S, Hello>(connection);
+        let hello = tokio::time::timeout(HELLO_DEADLINE, hello)
+            .await
+            .map_err(|_| overdue("no handshake", HELLO_DEADLINE))?;
+        let decision = match hello? {
             Ok(hello) => decide(&hello).await.map(|welcome| (hello, welcome)),
             Err(version) => Err(version),
         };
@@ -161,11 +187,19 @@ where
     };
     let outcome = tokio::time::timeout(HANDSHAKE_DEADLINE, exchange)
         .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    if outcome.is_ok() {
-        connection.codec_mut().set_max_frame_length(MAX_FRAME_BYTES);
+        .map_err(|_| overdue("the handshake was not finished", HANDSHAKE_DEADLINE))??;
+    if let Ok(hello) = &outcome {
+        let max_bytes = hello.lane.max_frame_bytes();
+        connection.codec_mut().set_max_bytes(max_bytes);
     }
     Ok(outcome)
+}
+
+fn overdue(what: &str, deadline: Duration) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        format!("{what} within {deadline:?}"),
+    )
 }
 
 async fn read_greeting<S, B>(connection: &mut Connection<S>) -> io::Result<Result<B, Refusal>>
@@ -173,12 +207,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     B: serde::de::DeserializeOwned,
 {
-    let frame = connection
-        .next()
-        .await
-        .ok_or(io::ErrorKind::UnexpectedEof)??;
+    let frame = connection.next().await;
+    decode_greeting(&frame.ok_or(io::ErrorKind::UnexpectedEof)??)
+}
+
+pub(super) fn decode_greeting<B>(frame: &[u8]) -> io::Result<Result<B, Refusal>>
+where
+    B: serde::de::DeserializeOwned,
+{
     // The prefix is read by itself: what follows in another version is not ours to decode.
-    let (prefix, _) = postcard::take_from_bytes::<([u8; 4], u16)>(&frame)
+    let (prefix, _) = postcard::take_from_bytes::<([u8; 4], u16)>(frame)
         .map_err(|_| invalid_data("not an rkv raft connection".to_owned()))?;
     let (magic, version) = prefix;
     if magic != MAGIC {
@@ -190,7 +228,7 @@ where
             theirs: version,
         }));
     }
-    decode_message::<Greeting<B>>(&frame).map(|greeting| Ok(greeting.body))
+    decode_message::<Greeting<B>>(frame).map(|greeting| Ok(greeting.body))
 }
 
 #[cfg(test)]
@@ -273,6 +311,17 @@ mod tests {
         };
         assert_eq!(received.unwrap(), Err(refusal.clone()));
         assert_eq!(answer, Err(refusal));
+    }
+
+    #[tokio::test]
+    async fn half_a_hello_is_given_up_soon() {
+        use tokio::io::AsyncWriteExt;
+
+        let (mut dialler, acceptor) = tokio::io::duplex(1 << 10);
+        dialler.write_all(&[0, 0, 0, 60, b'r', b'k']).await.unwrap();
+        let mut acceptor = connection(acceptor);
+        let received = receive(&mut acceptor, async |_: &Hello| unreachable!()).await;
+        assert_eq!(received.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

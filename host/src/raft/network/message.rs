@@ -108,3 +108,43 @@ pub(crate) enum SnapshotReply {
     Installed(SnapshotResponse<TypeConfig>),
     Failed(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::entry::RaftEntry;
+
+    use super::super::frame::decode_message;
+    use super::*;
+    use crate::types::{Checkpoint, Entry, LogId, Mark, Proposal};
+
+    /// A bound on the small parts of a message that no append can reach: one that did could never be
+    /// replicated.
+    #[test]
+    fn the_largest_append_of_the_costliest_entries_is_taken() {
+        const MOST_ENTRIES: u64 = 4_096;
+        let mark = Some(Mark {
+            index: u64::MAX,
+            digest: StateDigest([0xff; 32]),
+        });
+        let checkpoint = Checkpoint {
+            outcomes: mark,
+            state: mark,
+            snapshot: true,
+        };
+        let id = |back| LogId::new_term_index(u64::MAX, u64::MAX - back);
+        let entry = |back| Entry::new_normal(id(back), Proposal::Checkpoint(checkpoint.clone()));
+        let request = AppendEntriesRequest {
+            vote: Vote::new_committed(u64::MAX, u64::MAX),
+            prev_log_id: Some(id(MOST_ENTRIES)),
+            entries: (0..MOST_ENTRIES).rev().map(entry).collect(),
+            leader_commit: Some(id(0)),
+        };
+        let message = Append {
+            session: u64::MAX,
+            request,
+        };
+        let bytes = postcard::to_stdvec(&Envelope { id: 1, message }).unwrap();
+        let decoded: Envelope<Append> = decode_message(&bytes).unwrap();
+        assert_eq!(decoded.message.request.entries.len() as u64, MOST_ENTRIES);
+    }
+}

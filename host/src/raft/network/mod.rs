@@ -3,10 +3,14 @@
 //! Each connection starts with a handshake and serves one lane: control (votes, heartbeats, reads),
 //! appends, or snapshots, so that none waits for another. Knows no HTTP route.
 
+mod admission;
 mod append;
+mod complaints;
 mod control;
 mod dial;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handshake;
 mod message;
 mod peer;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{SplitSink, SplitStream};
@@ -13,8 +13,9 @@ use openraft::raft::AppendEntriesRequest;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
+use super::admission::{PeerPlace, Peers, Stranger, Strangers};
+use super::complaints::Complaints;
 use super::dial::tune;
 use super::frame::{self, Connection, decode_message};
 use super::handshake::{Hello, Lane, Refusal, Welcome, receive};
@@ -25,41 +26,34 @@ use crate::storage::Origin;
 use crate::tasks::Tasks;
 use crate::types::TypeConfig;
 
-/// Connections that are served at once. A cluster of nine nodes needs about fifty.
-const MAX_CONNECTIONS: usize = 512;
-
 /// How long to wait after a failed accept: it is the process that ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the same reason for turning a connection away is logged.
-const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(30);
-
 /// Serves the raft protocol on `listener` until the tasks are cancelled.
 pub(crate) async fn serve(listener: TcpListener, consensus: Arc<Consensus>, tasks: Tasks) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let refusals = Arc::new(Refusals::default());
+    let door = Arc::new(Door {
+        consensus,
+        strangers: Strangers::default(),
+        peers: Arc::default(),
+        complaints: Complaints::new(),
+    });
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a raft connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!("a raft connection was closed: {MAX_CONNECTIONS} are open already");
-            continue;
-        };
-        let (consensus, refusals) = (Arc::clone(&consensus), Arc::clone(&refusals));
+        let stranger = door.strangers.enter(peer.ip());
+        let door = Arc::clone(&door);
         tasks.spawn("raft-connection", async move {
-            let peer = stream.peer_addr();
-            if let Err(error) = serve_connection(stream, &consensus, &refusals).await
+            if let Err(error) = door.serve_connection(stream, stranger, peer.ip()).await
                 && !is_hang_up(&error)
             {
-                tracing::warn!(?peer, %error, "a raft connection broke");
+                door.complaints.note(peer.ip(), &error);
             }
-            drop(slot);
         });
     }
 }
@@ -69,50 +63,64 @@ fn is_hang_up(error: &io::Error) -> bool {
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
-/// Logs why connections are turned away, and not ten times a second: a peer with the wrong address
-/// never stops asking.
-#[derive(Debug, Default)]
-struct Refusals {
-    last: Mutex<Option<(String, Instant)>>,
+/// Where connections come in.
+struct Door {
+    consensus: Arc<Consensus>,
+    strangers: Strangers,
+    peers: Arc<Peers>,
+    complaints: Complaints,
 }
 
-impl Refusals {
-    fn note(&self, peer: IpAddr, refusal: &Refusal) {
-        let text = format!("{peer}: {refusal}");
-        let mut last = self.last.lock();
-        let said = |(before, at): &(String, Instant)| {
-            *before == text && at.elapsed() < REFUSAL_LOG_INTERVAL
+impl Door {
+    async fn serve_connection(
+        &self,
+        stream: TcpStream,
+        stranger: Stranger,
+        peer: IpAddr,
+    ) -> io::Result<()> {
+        tune(&stream)?;
+        let mut connection = frame::connection(stream);
+        let mut place = None;
+        let greeted = receive(&mut connection, async |hello: &Hello| {
+            let welcome = admit(hello, &self.consensus).await?;
+            place = Some(self.place_for(hello)?);
+            Ok(welcome)
+        });
+        let greeted = tokio::select! {
+            greeted = greeted => greeted?,
+            () = stranger.shown_out() => {
+                let text = "it made room for newer connections before its handshake was done";
+                return Err(io::Error::other(text));
+            }
         };
-        if !last.as_ref().is_some_and(said) {
-            tracing::warn!(%peer, %refusal, "turned a raft connection away");
-            *last = Some((text, Instant::now()));
+        drop(stranger);
+        let hello = match greeted {
+            Ok(hello) => hello,
+            Err(refusal) => {
+                self.complaints.note(peer, &refusal);
+                return Ok(());
+            }
+        };
+        let consensus = &self.consensus;
+        match hello.lane {
+            Lane::Control => serve_control(connection, consensus).await,
+            Lane::Append => serve_appends(connection, consensus).await,
+            Lane::Snapshot => transfer::receive(&mut connection, consensus).await,
+            Lane::Invite => Ok(()),
         }
     }
-}
 
-async fn serve_connection(
-    stream: TcpStream,
-    consensus: &Arc<Consensus>,
-    refusals: &Refusals,
-) -> io::Result<()> {
-    tune(&stream)?;
-    let peer = stream.peer_addr()?;
-    let mut connection = frame::connection(stream);
-    let greeted = receive(&mut connection, async |hello: &Hello| {
-        admit(hello, consensus).await
-    });
-    let hello = match greeted.await? {
-        Ok(hello) => hello,
-        Err(refusal) => {
-            refusals.note(peer.ip(), &refusal);
-            return Ok(());
-        }
-    };
-    match hello.lane {
-        Lane::Control => serve_control(connection, consensus).await,
-        Lane::Append => serve_appends(connection, consensus).await,
-        Lane::Snapshot => transfer::receive(&mut connection, consensus).await,
-        Lane::Invite => Ok(()),
+    fn place_for(&self, hello: &Hello) -> Result<PeerPlace, Refusal> {
+        let is_member = self.consensus.instance_of(hello.from).is_some();
+        let place = self.peers.enter(is_member.then_some(hello.from));
+        place.map_err(|limit| {
+            let whose = if is_member {
+                format!("node {}", hello.from)
+            } else {
+                "nodes that are no members, as far as is known here,".to_owned()
+            };
+            Refusal::Other(format!("{whose} hold {limit} connections already"))
+        })
     }
 }
 
@@ -228,10 +236,15 @@ struct Requests<S> {
     frames: SplitStream<Connection<S>>,
     /// A request of the next session, read by the one before it.
     ahead: Option<Envelope<Append>>,
+    /// What the last session ended with: nothing that comes after it is to be trusted.
+    broken: Option<io::Error>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Requests<S> {
     async fn peek(&mut self) -> io::Result<Option<&Envelope<Append>>> {
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
         if self.ahead.is_none() {
             self.ahead = match self.frames.next().await {
                 Some(frame) => Some(decode_message(&frame?)?),
@@ -242,12 +255,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requests<S> {
     }
 
     /// The next request of `session`; `None` when the session or the connection is over.
-    async fn next(&mut self, session: u64) -> io::Result<Option<Envelope<Append>>> {
-        let of_session = self
-            .peek()
-            .await?
-            .is_some_and(|append| append.message.session == session);
-        Ok(if of_session { self.ahead.take() } else { None })
+    async fn next(&mut self, session: u64) -> Option<Envelope<Append>> {
+        match self.peek().await {
+            Ok(Some(append)) if append.message.session == session => self.ahead.take(),
+            Ok(_) => None,
+            Err(error) => {
+                self.broken = Some(error);
+                None
+            }
+        }
     }
 }
 
@@ -260,6 +276,7 @@ where
     let requests = Arc::new(tokio::sync::Mutex::new(Requests {
         frames,
         ahead: None,
+        broken: None,
     }));
     loop {
         let session = match requests.lock().await.peek().await? {
@@ -302,17 +319,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     futures::stream::unfold((requests, ids), move |(requests, ids)| async move {
-        let next = requests.lock().await.next(session).await;
-        match next {
-            Ok(Some(append)) => {
-                ids.lock().push_back(append.id);
-                Some((append.message.request, (requests, ids)))
-            }
-            Ok(None) => None,
-            Err(error) => {
-                tracing::debug!(%error, "an append connection broke");
-                None
-            }
-        }
+        let append = requests.lock().await.next(session).await?;
+        ids.lock().push_back(append.id);
+        Some((append.message.request, (requests, ids)))
     })
 }

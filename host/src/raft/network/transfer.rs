@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use openraft::raft::SnapshotResponse;
 use openraft::storage::Snapshot;
@@ -22,6 +22,9 @@ const PART_BYTES: usize = 1 << 20;
 /// How often the receiver says that it is still verifying or installing. Below every sender's
 /// deadline for a sign of life.
 const INSTALLING_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long the sender may be silent, at each step: it has only to read 1 MiB from its disk.
+const SENDER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Sends `file`, which is what `offer` offers, and returns once the peer installed it. `deadline` is for each sign of life: a part
 /// that the peer takes, or a word that it is still installing.
@@ -95,13 +98,18 @@ async fn reply<S>(connection: &mut Connection<S>, deadline: Duration) -> io::Res
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let frame = within(deadline, async {
-        connection
-            .next()
-            .await
-            .ok_or(io::ErrorKind::UnexpectedEof)?
-    });
-    decode_message(&frame.await?)
+    decode_message(&next_frame(connection, deadline).await?)
+}
+
+async fn next_frame<S>(connection: &mut Connection<S>, deadline: Duration) -> io::Result<BytesMut>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let next = async {
+        let frame = connection.next().await;
+        frame.ok_or(io::ErrorKind::UnexpectedEof)?
+    };
+    within(deadline, next).await
 }
 
 async fn within<T>(deadline: Duration, step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -119,11 +127,7 @@ pub(super) async fn receive<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let frame = connection
-        .next()
-        .await
-        .ok_or(io::ErrorKind::UnexpectedEof)??;
-    let offer: SnapshotOffer = decode_message(&frame)?;
+    let offer: SnapshotOffer = decode_message(&next_frame(connection, SENDER_DEADLINE).await?)?;
     let id = offer.id;
     if offer.purpose == Purpose::Repair && consensus.quarantine().is_none() {
         let reason = "this node's state needs no repair any more".to_owned();
@@ -170,10 +174,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
-        let frame = connection
-            .next()
-            .await
-            .ok_or(io::ErrorKind::UnexpectedEof)??;
+        let frame = next_frame(connection, SENDER_DEADLINE).await?;
         failpoint::crash_at("snapshot-receive");
         let bytes = match decode_message(&frame)? {
             SnapshotPart::Bytes(bytes) => bytes,
