@@ -11,10 +11,6 @@ use rkv_host::node::Node;
 use rkv_host::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Requests allocate much and briefly: glibc's allocator took a seventh of all CPU time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// There was no check, for reasons that say nothing about the module. clap exits with the same.
 const NO_CHECK: u8 = 2;
 
