@@ -159,3 +159,91 @@ impl PreviousState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rkv_kv_protocol::Command;
+
+    use super::*;
+    use crate::storage::DataDir;
+    use crate::types::Limits;
+    use crate::wasm::{ApplyEntry, Context, Engine, MAX_MODULE_BYTES, with_guest_stack};
+
+    const KV: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv.wasm"));
+    const UNTIL: LogIndex = 7;
+
+    /// The bundled store with more than a chunk of state.
+    fn instance() -> Instance {
+        let engine = Engine::new(None).unwrap();
+        let module = engine.load(KV, MAX_MODULE_BYTES).unwrap();
+        let mut instance = module.instantiate(&Limits::DEFAULT).unwrap();
+        let command = Command::Set {
+            key: b"large",
+            value: &vec![b'v'; 3 * CHUNK_BYTES as usize / 2],
+        };
+        let context = Context {
+            index: UNTIL - 1,
+            term: 1,
+            time_ms: 0,
+            seed: 0,
+        };
+        let entry = ApplyEntry {
+            context,
+            command: &command.encode(),
+        };
+        instance.apply(&[entry]).unwrap()[0].as_ref().unwrap();
+        instance
+    }
+
+    fn with_store(test: impl FnOnce(&SnapshotStore) + Send) {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        let snapshots = SnapshotStore::open(&dir).unwrap();
+        with_guest_stack(|| test(&snapshots)).unwrap();
+    }
+
+    fn length(file: &SnapshotFile) -> usize {
+        file.chunks().map(|chunk| chunk.unwrap().len()).sum()
+    }
+
+    #[test]
+    fn whoever_waits_gets_the_state_as_soon_as_it_is_written() {
+        with_store(|snapshots| {
+            let keeping = Keeping::start(instance(), snapshots.clone(), UNTIL).unwrap();
+            let (first, second) = (keeping.awaited(), keeping.awaited());
+            let file = first.file(snapshots).unwrap().unwrap();
+            assert!(length(&file) > CHUNK_BYTES as usize);
+            assert_eq!(keeping.until(), None);
+            keeping.finish().unwrap();
+            assert_eq!(
+                second.file(snapshots).unwrap().map(|file| file.id()),
+                Some(file.id())
+            );
+        });
+    }
+
+    /// As when the state is dropped, or the next activation replaces it.
+    #[test]
+    fn a_state_that_nobody_wants_any_more_leaves_nothing() {
+        with_store(|snapshots| {
+            let cancelled = AtomicBool::new(true);
+            write(instance(), snapshots, UNTIL, &cancelled).unwrap();
+            assert!(snapshots.previous(UNTIL).unwrap().is_none());
+            // Done again, it is written.
+            write(instance(), snapshots, UNTIL, &AtomicBool::new(false)).unwrap();
+            assert!(snapshots.previous(UNTIL).unwrap().is_some());
+        });
+    }
+
+    /// Whoever waits is not left waiting, and finds that there is none.
+    #[test]
+    fn an_end_without_a_file_ends_the_waiting() {
+        with_store(|snapshots| {
+            let keeping = Keeping::start(instance(), snapshots.clone(), UNTIL).unwrap();
+            let waiting = keeping.awaited();
+            drop(keeping);
+            let found = waiting.file(snapshots).unwrap();
+            assert_eq!(found.is_some(), snapshots.previous(UNTIL).unwrap().is_some());
+        });
+    }
+}
