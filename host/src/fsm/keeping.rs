@@ -243,7 +243,10 @@ mod tests {
             let waiting = keeping.awaited();
             drop(keeping);
             let found = waiting.file(snapshots).unwrap();
-            assert_eq!(found.is_some(), snapshots.previous(UNTIL).unwrap().is_some());
+            assert_eq!(
+                found.is_some(),
+                snapshots.previous(UNTIL).unwrap().is_some()
+            );
         });
     }
 }

@@ -27,12 +27,13 @@ pub(crate) async fn scale(launch: &Launch, args: ScaleArgs) -> Result<Table> {
     let mut cluster = Cluster::start(launch, 1, &[]).await?;
     let node = &cluster.nodes()[0];
     let empty = usage::resident(&[pid(node)?])?;
+    let before = usage::written(node.data_dir())?;
     let begin = Instant::now();
     store::load(node, args.keys, &store::value(0)).await?;
     let loading = begin.elapsed();
     quiet(node).await?;
     let memory = usage::resident(&[pid(node)?])?.saturating_sub(empty);
-    let written = usage::written(pid(node)?)?;
+    let written = usage::written(node.data_dir())?.zip(before);
     let log = size_of(&node.data_dir().join("log.wal"))?;
     let data = size_of(node.data_dir())?;
 
@@ -70,8 +71,10 @@ pub(crate) async fn scale(launch: &Launch, args: ScaleArgs) -> Result<Table> {
         &seconds(loading),
         &format!("{rate:.0} keys/s"),
     ]);
-    let factor = format!("{:.2} per user byte", written as f64 / user);
-    table.row(&["written to disk", &mebibytes(written), &factor]);
+    if let Some((after, before)) = written {
+        let factor = format!("{:.2} per user byte", (after - before) as f64 / user);
+        table.row(&["written to the disk", &mebibytes(after - before), &factor]);
+    }
     table.row(&["log afterwards", &mebibytes(log)]);
     let factor = format!("{:.2} per user byte", data as f64 / user);
     table.row(&["data directory afterwards", &mebibytes(data), &factor]);
