@@ -10,6 +10,7 @@ mod compare;
 #[path = "../../../host/build/guest.rs"]
 mod guest_build;
 mod node;
+mod process;
 mod response;
 mod samples;
 mod scenarios;

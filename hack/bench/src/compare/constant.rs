@@ -2,37 +2,40 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 
+use crate::process::Running;
 use crate::scenarios::load::VALUE;
 
 /// A process of this same program that serves.
 #[derive(Debug)]
 pub(crate) struct Constant {
-    process: Child,
+    process: Running,
     address: SocketAddr,
 }
 
 impl Constant {
     pub(crate) fn start() -> Result<Self> {
         let own = std::env::current_exe().context("cannot find the own executable")?;
-        let mut process = Command::new(own)
-            .arg("constant")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let stdout = process.stdout.take().context("there is no output")?;
+        let mut process = Running(
+            Command::new(own)
+                .arg("constant")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()?,
+        );
+        let stdout = process.0.stdout.take().context("there is no output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line.trim().parse();
         let address = address.with_context(|| format!("not an address: {line}"));
         Ok(Self {
-            address: address.inspect_err(|_| drop(process.kill()))?,
+            address: address?,
             process,
         })
     }
@@ -42,15 +45,7 @@ impl Constant {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-}
-
-impl Drop for Constant {
-    fn drop(&mut self) {
-        // One that cannot be killed has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.process.0.id()
     }
 }
 

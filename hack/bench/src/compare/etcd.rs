@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::client::Connection;
 use crate::cluster::{Launch, free_addresses};
+use crate::process::Running;
 use crate::scenarios::store::key;
 use crate::wait;
 
@@ -30,16 +31,8 @@ pub(crate) struct Etcd {
 
 #[derive(Debug)]
 struct Member {
-    process: Child,
+    process: Running,
     client_addr: SocketAddr,
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        // One that cannot be killed has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Etcd {
@@ -90,13 +83,13 @@ impl Etcd {
             .spawn()
             .context("cannot start etcd: run hack/setup.sh --bench")?;
         Ok(Member {
-            process,
+            process: Running(process),
             client_addr: client,
         })
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.nodes.iter().map(|node| node.process.id()).collect()
+        self.nodes.iter().map(|node| node.process.0.id()).collect()
     }
 
     /// The client address of the leader, as it is now.

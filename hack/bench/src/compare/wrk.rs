@@ -2,12 +2,13 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::process::Running;
 use crate::wait;
 
 /// What is asked of a system.
@@ -101,17 +102,6 @@ fn parse(output: &str) -> Result<Outcome> {
         p50: Duration::from_micros(line.p50),
         p99: Duration::from_micros(line.p99),
     })
-}
-
-/// Ends with the run, also when that is interrupted.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // One that cannot be killed has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[cfg(test)]

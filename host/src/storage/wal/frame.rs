@@ -94,15 +94,21 @@ impl Frame {
         self.0.len().next_multiple_of(ALIGNMENT) as u64
     }
 
-    /// The frame as it goes to disk.
-    pub(super) fn seal(&mut self, id: &FileId, frame_number: u64) -> Result<&[u8], StorageError> {
-        let length = number(self.0.len() - HEADER)?;
+    /// The frame as it goes to disk, and as it will be read.
+    pub(super) fn seal(
+        &mut self,
+        id: &FileId,
+        frame_number: u64,
+    ) -> Result<(&[u8], Sealed<'_>), StorageError> {
+        let end = self.0.len();
+        let length = number(end - HEADER)?;
         self.0[..4].copy_from_slice(&length.to_le_bytes());
         self.0[NUMBER_AT..HEADER].copy_from_slice(&frame_number.to_le_bytes());
         let crc = checksum(id, &self.0[NUMBER_AT..]);
         self.0[4..NUMBER_AT].copy_from_slice(&crc.to_le_bytes());
-        self.0.resize(self.0.len().next_multiple_of(ALIGNMENT), 0);
-        Ok(&self.0)
+        self.0.resize(end.next_multiple_of(ALIGNMENT), 0);
+        let sealed = Sealed::of(frame_number, &self.0[HEADER..end]);
+        Ok((&self.0, sealed))
     }
 }
 
@@ -144,11 +150,15 @@ impl<'a> Sealed<'a> {
         let (number, end) = header(bytes)?;
         let crc = u32::from_le_bytes(bytes[4..NUMBER_AT].try_into().ok()?);
         let checked = bytes.get(NUMBER_AT..end)?;
-        (checksum(id, checked) == crc).then(|| Self {
+        (checksum(id, checked) == crc).then(|| Self::of(number, &bytes[HEADER..end]))
+    }
+
+    fn of(number: u64, records: &'a [u8]) -> Self {
+        Self {
             number,
-            size: end.next_multiple_of(ALIGNMENT) as u64,
-            records: &bytes[HEADER..end],
-        })
+            size: (HEADER + records.len()).next_multiple_of(ALIGNMENT) as u64,
+            records,
+        }
     }
 
     /// Whether some frame with a number of `numbers` begins in `bytes`.

@@ -36,6 +36,11 @@ pub(super) struct Superblock {
 }
 
 impl Superblock {
+    /// Where in the file a slot begins.
+    pub(super) fn start_of(&self, slot: u64) -> u64 {
+        SLOTS_AT + slot * self.slot
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut block = MAGIC.to_vec();
         block.extend_from_slice(&VERSION.to_le_bytes());

@@ -17,6 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use openraft::LogIdOptionExt;
 use parking_lot::{RwLock, RwLockReadGuard};
 use redb::StorageBackend;
 
@@ -145,13 +146,9 @@ impl Wal {
         if !fits {
             self.begin_extent(frame.size())?;
         }
-        let bytes = frame.seal(&self.source.superblock.id, self.next_frame)?;
+        let (bytes, sealed) = frame.seal(&self.source.superblock.id, self.next_frame)?;
         self.source.write(self.end, bytes)?;
         self.source.sync()?;
-        // Read back from memory, by what reads it from the disk.
-        let Some(sealed) = Sealed::read(&self.source.superblock.id, bytes) else {
-            return Err(self.source.damaged("a frame was not sealed"));
-        };
         self.note(sealed)?;
         self.release();
         Ok(())
@@ -176,7 +173,7 @@ impl Wal {
 
     /// Lets go of extents whose entries are all purged.
     fn release(&mut self) {
-        let kept = self.marks.purged.map_or(0, |purged| purged.index + 1);
+        let kept = self.marks.purged.next_index();
         while self
             .extents
             .get(1)
@@ -190,9 +187,8 @@ impl Wal {
 
     /// Where entries go on.
     fn next_index(&self) -> LogIndex {
-        let purged = self.marks.purged.map_or(0, |purged| purged.index + 1);
         let last = self.map.read().last();
-        last.map_or(purged, |place| place.last + 1)
+        last.map_or(self.marks.purged.next_index(), |place| place.last + 1)
     }
 
     /// Begins an extent with room for a frame of `size` bytes. All earlier frames are on disk.
@@ -243,8 +239,7 @@ impl Wal {
     /// frames are written to them. Returns the first.
     fn grow(&mut self, slots: u64) -> Result<u64, StorageError> {
         let first = self.slots;
-        let slot_bytes = self.source.superblock.slot;
-        let [start, end] = [first, first + slots].map(|slot| SLOTS_AT + slot * slot_bytes);
+        let [start, end] = [first, first + slots].map(|slot| self.source.superblock.start_of(slot));
         let extended = self.source.backend.set_len(end);
         extended.map_err(StorageError::io("extend", &self.source.path))?;
         let zeros = vec![0; ZEROS.min((end - start) as usize)];
@@ -259,11 +254,11 @@ impl Wal {
     }
 
     fn start_of(&self, extent: &Extent) -> u64 {
-        SLOTS_AT + extent.slot * self.source.superblock.slot
+        self.source.superblock.start_of(extent.slot)
     }
 
     fn end_of(&self, extent: &Extent) -> u64 {
-        self.start_of(extent) + u64::from(extent.header.slots) * self.source.superblock.slot
+        self.source.superblock.start_of(extent.slots().end)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use openraft::LogIdOptionExt;
 use parking_lot::RwLock;
 
 use super::frame::{Record, Sealed};
-use super::layout::{FRAMES_AT, Header, SLOTS_AT};
+use super::layout::{FRAMES_AT, Header};
 use super::map::Map;
 use super::{Extent, Marks, Source, StorageError, Wal};
 use crate::types::LogIndex;
@@ -66,7 +67,7 @@ fn needed(source: &Source, slots: u64) -> Result<VecDeque<Extent>, StorageError>
     let mut found = BTreeMap::new();
     for slot in 0..slots {
         let mut block = vec![0; FRAMES_AT as usize];
-        let at = SLOTS_AT + slot * source.superblock.slot;
+        let at = source.superblock.start_of(slot);
         source.read(at, &mut block)?;
         let header = Header::decode(&source.superblock.id, &block);
         if let Some(header) = header.filter(|header| slot + u64::from(header.slots) <= slots) {
@@ -109,13 +110,13 @@ fn purged_until(source: &Source, newest: &Extent) -> Result<LogIndex, StorageErr
         number += 1;
         rest = rest.get(sealed.size as usize..).unwrap_or_default();
     }
-    Ok(purged.map_or(0, |purged| purged.index + 1))
+    Ok(purged.next_index())
 }
 
 fn read(source: &Source, extent: &Extent) -> Result<Vec<u8>, StorageError> {
     let slot = source.superblock.slot;
     let mut bytes = vec![0; (u64::from(extent.header.slots) * slot) as usize];
-    source.read(SLOTS_AT + extent.slot * slot, &mut bytes)?;
+    source.read(source.superblock.start_of(extent.slot), &mut bytes)?;
     Ok(bytes)
 }
 
@@ -160,7 +161,7 @@ fn check_end(wal: &Wal, rest: &[u8]) -> Result<(), StorageError> {
 /// A slot without a header is free, unless its first frame is one that is missing.
 fn check_free(wal: &Wal, slot: u64) -> Result<(), StorageError> {
     let slot_bytes = wal.source.superblock.slot;
-    let at = SLOTS_AT + slot * slot_bytes + FRAMES_AT;
+    let at = wal.source.superblock.start_of(slot) + FRAMES_AT;
     let mut start = [0; Sealed::HEADER];
     wal.source.read(at, &mut start)?;
     if Sealed::number_of(&start) < wal.next_frame {
