@@ -1,5 +1,6 @@
 //! The command line of rkvd. Mirrors the flags; [`Config`] is what the library sees.
 
+mod health;
 mod invocation;
 
 use std::path::PathBuf;
@@ -8,8 +9,10 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::config::{Config, ConfigError, DEFAULTS, RaftTiming, RequestLimits, SnapshotPolicy};
+use crate::telemetry::LogFormat;
 use crate::types::NodeId;
 
+pub use health::HealthFlags;
 pub use invocation::{CheckFlags, Invocation};
 
 /// A Raft-replicated store whose state machine is a WebAssembly component.
@@ -132,6 +135,16 @@ pub struct Flags {
         default_value = "info,openraft=error"
     )]
     pub log: String,
+
+    /// How log lines are written: for people on a terminal and as JSON elsewhere, or always one of them
+    #[arg(
+        long,
+        env = "RKV_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "auto"
+    )]
+    pub log_format: LogFormat,
 }
 
 impl Flags {

@@ -3,7 +3,7 @@
 //! Layers, each importing only what is below it (`tests/layering.rs` checks):
 //!
 //! ```text
-//! bin/rkvd -> cli, node     parse, assemble, run, shut down in order
+//! bin/rkvd -> cli, node     parse, assemble, run, shut down in order; probe asks another node
 //! api                       REST: routes, forms, status codes, redirects
 //! raft                      consensus: transport, membership, reads
 //! fsm | check               the state machine driver | offline checks of a module
@@ -11,7 +11,8 @@
 //! types                     the shared vocabulary
 //! ```
 //!
-//! `tasks`, `clock`, `config`, `crowd`, `telemetry` and `failpoint` are for every layer above `types`.
+//! `tasks`, `clock`, `config`, `crowd`, `telemetry`, `metrics`, `request_id` and `failpoint` are for every layer above
+//! `types`.
 
 pub mod api;
 pub mod bundled;
@@ -24,8 +25,11 @@ mod failpoint;
 pub mod fsm;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod metrics;
 pub mod node;
+pub mod probe;
 pub mod raft;
+pub mod request_id;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;

@@ -268,6 +268,33 @@ pub enum Proposal {
     Checkpoint(Checkpoint),
     /// The state that was kept from before the last activation is forgotten.
     DropPrevious,
+    /// A command whose client named its request, so that every node can log the name.
+    NamedCommand {
+        /// As in [`Proposal::Command`].
+        time_ms: u64,
+        /// As in [`Proposal::Command`].
+        command: Bytes,
+        /// What the client calls the request. The module does not see it.
+        request_id: String,
+    },
+}
+
+impl Proposal {
+    /// The command for the module and the proposer's clock, if this is one.
+    pub fn command(&self) -> Option<(u64, &Bytes)> {
+        match self {
+            Self::Command { time_ms, command }
+            | Self::NamedCommand {
+                time_ms, command, ..
+            } => Some((*time_ms, command)),
+            Self::ModuleChunk { .. }
+            | Self::ModuleCommit { .. }
+            | Self::Activate(_)
+            | Self::RemoveModule { .. }
+            | Self::Checkpoint(_)
+            | Self::DropPrevious => None,
+        }
+    }
 }
 
 /// The size of the pieces that modules travel in, so that heartbeats and writes go between them.
@@ -346,6 +373,17 @@ impl fmt::Debug for Proposal {
             Self::RemoveModule { module } => write!(f, "RemoveModule({module})"),
             Self::Checkpoint(checkpoint) => write!(f, "{checkpoint:?}"),
             Self::DropPrevious => f.write_str("DropPrevious"),
+            Self::NamedCommand {
+                time_ms,
+                command,
+                request_id,
+            } => {
+                let bytes = command.len();
+                write!(
+                    f,
+                    "Command({bytes} bytes, {time_ms} ms, request {request_id})"
+                )
+            }
         }
     }
 }

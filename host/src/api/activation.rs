@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::routing::post;
-use axum::{Json, Router};
 
 use super::ApiState;
 use super::modules::module_id;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
+use super::routes::Routes;
 use crate::raft::{ActivateRequest, StartWith, Switched};
 use crate::types::Limits;
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/fsm/activate", post(activate))
         .route("/fsm/rollback", post(roll_back))
 }

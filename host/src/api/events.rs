@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{self, Sse};
@@ -19,6 +18,7 @@ use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
+use super::routes::Routes;
 use crate::raft::{EmittedEvent, EventId, EventNews, EventReader, ReadError};
 
 /// How long a stream is silent at most: whoever is between the two ends may take a connection that
@@ -28,8 +28,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What a client that reconnects says it has seen.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new().route("/fsm/events", get(listen))
+pub(super) fn routes() -> Routes {
+    Routes::new().route("/fsm/events", get(listen))
 }
 
 async fn listen(

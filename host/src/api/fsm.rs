@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::routing::post;
@@ -10,9 +9,10 @@ use bytes::Bytes;
 
 use super::ApiState;
 use super::redirect::Failed;
+use super::routes::Routes;
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/fsm/apply", post(apply))
         .route("/fsm/query", post(query))
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -16,13 +15,14 @@ use rkv_kv_protocol::{Answer, Command, PROTOCOL, Query};
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_bytes;
+use super::routes::Routes;
 use super::{ApiState, listing};
 use crate::config::MAX_BATCH_KEYS;
 use crate::raft::ReadError;
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
+pub(super) fn routes() -> Routes {
     let key = || get(read).post(write).delete(delete);
-    Router::new()
+    Routes::new()
         .route("/keys/{key}", key())
         .route("/key/{key}", key())
         .route("/keys", get(listing::list).post(write_batch))

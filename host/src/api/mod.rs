@@ -5,18 +5,22 @@ mod events;
 mod fsm;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod health;
 mod keys;
 mod leftover;
 mod listing;
+mod metrics;
 mod modules;
 mod nodes;
 mod problem;
 mod redirect;
 mod request;
+mod routes;
 mod seat;
 mod server;
 mod state;
 mod status;
+mod traffic;
 
 pub use server::Server;
 pub(crate) use state::ApiState;

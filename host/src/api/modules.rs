@@ -2,24 +2,25 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use serde::Serialize;
 
 use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
+use super::routes::Routes;
 use crate::raft::{DryRun, ModuleInfo};
 use crate::types::{Description, Limits, LogIndex, ModuleId, NodeId};
 
 const WASM: &str = "application/wasm";
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/fsm", get(overview))
         .route("/fsm/modules", get(list).post(upload))
         .route("/fsm/modules/{id}", get(inspect).delete(remove))

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, post};
@@ -11,11 +10,12 @@ use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
+use super::routes::Routes;
 use crate::config::is_host_port;
 use crate::types::NodeId;
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/nodes/{id}", post(add).delete(remove))
         .route("/node/{id}", post(add).delete(remove))
         .route("/join/{id}", delete(remove))

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::raft::{EventsGone, MembershipError, ModuleCallError, ProposeError, ReadError};
+use crate::request_id;
 use crate::types::NodeInfo;
 
 /// Seconds after which a request that was refused for now is worth repeating.
@@ -45,6 +46,9 @@ struct Document {
     /// The bound that was passed.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
+    /// By which the request is found in the logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
 impl Problem {
@@ -64,6 +68,7 @@ impl Problem {
             outcome: None,
             leader: None,
             limit: None,
+            request_id: None,
         }))
     }
 
@@ -143,7 +148,8 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        self.0.request_id = request_id::current().map(|id| id.to_string());
         let status =
             StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let redirects = status.is_redirection();

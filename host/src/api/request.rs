@@ -148,6 +148,14 @@ pub(crate) fn query_text(query: Option<&str>, name: &str) -> Result<Option<Strin
         .map_err(|_| Problem::bad_request(format!("the parameter {name} is not UTF-8")))
 }
 
+/// All values of a parameter that has to be text.
+pub(super) fn query_texts(query: Option<&str>, name: &str) -> Result<Vec<String>, Problem> {
+    let pairs = query.unwrap_or_default().split('&');
+    let ours = pairs.filter(|pair| pair.split_once('=').map_or(*pair, |(key, _)| key) == name);
+    ours.filter_map(|pair| query_text(Some(pair), name).transpose())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +168,9 @@ mod tests {
         assert_eq!(query_bytes(query, "bare").unwrap(), b"");
         assert_eq!(query_bytes(query, "absent"), None);
         assert!(query_text(query, "val").is_err());
+        assert_eq!(query_texts(query, "val").ok(), None);
+        let several = query_texts(Some("x=1&y=2&x=a+b&x&xx=3"), "x");
+        assert_eq!(several.unwrap(), ["1", "a b", ""]);
     }
 
     fn bodies(max_bytes: usize) -> Bodies {

@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use super::leftover::read_first;
 use super::redirect::locate;
+use super::traffic::Traffic;
 use crate::crowd::{Crowd, Place};
 
 /// One connection among those that wait.
@@ -82,12 +83,17 @@ impl Drop for UnderWay {
 pub(super) struct Seated {
     router: TowerToHyperService<Router>,
     seat: Arc<Seat>,
+    traffic: Arc<Traffic>,
 }
 
 impl Seated {
-    pub(super) fn new(router: Router, seat: Arc<Seat>) -> Self {
+    pub(super) fn new(router: Router, seat: Arc<Seat>, traffic: Arc<Traffic>) -> Self {
         let router = TowerToHyperService::new(router);
-        Self { router, seat }
+        Self {
+            router,
+            seat,
+            traffic,
+        }
     }
 }
 
@@ -98,9 +104,11 @@ impl Service<Request<Incoming>> for Seated {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = self.seat.begin_request();
+        let exchange = self.traffic.begin(&request);
         let answer = answer(self.router.clone(), request);
         Box::pin(async move {
-            Ok(answer.await.map(|body| {
+            let response = exchange.record(answer).await;
+            Ok(response.map(|body| {
                 Body::new(Answering {
                     body,
                     _under_way: under_way,

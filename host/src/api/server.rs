@@ -13,10 +13,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::seat::{Seat, Seated};
-use super::state::{ApiState, router};
+use super::state::{ApiState, routes};
+use super::traffic::Traffic;
+use crate::clock;
 use crate::config::RequestLimits;
 use crate::crowd::Crowd;
 use crate::raft::Consensus;
+use crate::request_id::RequestIds;
 
 /// A request's head, in bytes: an encoded key of 4 KiB and a value in the query fit.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -30,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Server {
     router: Router,
+    traffic: Arc<Traffic>,
     max_connections: usize,
     head_timeout: Duration,
     body_timeout: Duration,
@@ -44,10 +48,13 @@ impl Server {
         let stop = CancellationToken::new();
         let (head_timeout, body_timeout) = (limits.head_timeout, limits.body_timeout);
         let stop_streams = stop.child_token();
-        let state = ApiState::new(consensus, limits, stop_streams.clone());
-        let router = router(Arc::new(state));
+        let ids = RequestIds::new(consensus.id(), clock::now_ms());
+        let (router, traffic) = routes(ids);
+        let http = Arc::clone(traffic.metrics());
+        let state = ApiState::new(consensus, limits, stop_streams.clone(), http);
         Self {
-            router,
+            router: router.with_state(Arc::new(state)),
+            traffic: Arc::new(traffic),
             max_connections,
             head_timeout,
             body_timeout,
@@ -94,7 +101,9 @@ impl Server {
                 slot = make_room(&slots, &waiting) => slot,
             };
             let seat = Seat::new(Arc::clone(&waiting), peer.ip());
-            let service = Seated::new(self.router.clone(), Arc::clone(&seat));
+            let traffic = Arc::clone(&self.traffic);
+            let counted = traffic.metrics().connect();
+            let service = Seated::new(self.router.clone(), Arc::clone(&seat), traffic);
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.head_timeout)
@@ -111,7 +120,7 @@ impl Server {
                         tracing::debug!("an idle HTTP connection made room for another");
                     }
                 }
-                drop(slot);
+                drop((slot, counted));
             });
         }
         drop(listener);

@@ -11,9 +11,13 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::{Bodies, MAX_BODIES_BYTES, query_text};
-use super::{activation, events, fsm, keys, modules, nodes, status};
+use super::routes::Routes;
+use super::traffic::Traffic;
+use super::{activation, events, fsm, health, keys, metrics, modules, nodes, status};
 use crate::config::RequestLimits;
+use crate::metrics::HttpMetrics;
 use crate::raft::{ClusterStatus, Consensus, DryRun, ProposeError, ReadError};
+use crate::request_id::{self, RequestIds};
 use crate::types::ModuleId;
 
 /// Requests at once that ask every node for its figures. Each takes a connection to each peer for a moment,
@@ -22,6 +26,9 @@ const MAX_CLUSTER_FIGURES: usize = 32;
 
 /// Dry runs at once. Each holds a copy of the state, in a second instance.
 const MAX_DRY_RUNS: usize = 1;
+
+/// Scrapes at once.
+pub(super) const MAX_SCRAPES: usize = 1;
 
 /// What every handler works with.
 #[derive(Debug)]
@@ -35,6 +42,9 @@ pub(crate) struct ApiState {
     pub(super) listeners: Arc<Semaphore>,
     /// Ends the answers that would never end by themselves.
     pub(super) stop_streams: CancellationToken,
+    /// A permit for each scrape at once.
+    pub(super) scrapes: Arc<Semaphore>,
+    pub(super) http: Arc<HttpMetrics>,
 }
 
 impl ApiState {
@@ -42,6 +52,7 @@ impl ApiState {
         consensus: Arc<Consensus>,
         limits: RequestLimits,
         stop_streams: CancellationToken,
+        http: Arc<HttpMetrics>,
     ) -> Self {
         Self {
             consensus,
@@ -51,6 +62,8 @@ impl ApiState {
             cluster_figures: Semaphore::new(MAX_CLUSTER_FIGURES),
             dry_runs: Arc::new(Semaphore::new(MAX_DRY_RUNS)),
             stop_streams,
+            scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
+            http,
         }
     }
 
@@ -98,6 +111,7 @@ impl ApiState {
         T: Send + 'static,
         E: Into<Problem> + Send + 'static,
     {
+        let work = request_id::carry(work);
         match self.consensus.tasks().run(name, work).await {
             Some(done) => Ok(done?),
             None => Err(ProposeError::Unknown("this node is shutting down".to_owned()).into()),
@@ -121,9 +135,9 @@ impl ApiState {
     }
 }
 
-/// All routes.
-pub(super) fn router(state: Arc<ApiState>) -> Router {
-    Router::new()
+/// All routes, and the recorder of what comes to them.
+pub(super) fn routes(ids: RequestIds) -> (Router<Arc<ApiState>>, Traffic) {
+    let (router, traffic) = Routes::new()
         .merge(keys::routes())
         .merge(nodes::routes())
         .merge(fsm::routes())
@@ -131,9 +145,13 @@ pub(super) fn router(state: Arc<ApiState>) -> Router {
         .merge(modules::routes())
         .merge(activation::routes())
         .merge(status::routes())
+        .merge(health::routes())
+        .merge(metrics::routes())
+        .finish(ids);
+    let router = router
         .fallback(no_such_route)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(state)
+        .method_not_allowed_fallback(wrong_method);
+    (router, traffic)
 }
 
 async fn no_such_route(uri: Uri) -> Problem {

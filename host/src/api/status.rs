@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
 
 use super::ApiState;
 use super::problem::Problem;
 use super::redirect::Failed;
 use super::request::query_text;
+use super::routes::Routes;
 use crate::raft::{ClusterStatus, NodeStatus, ProposeError, ReadError, ServerStatus};
 
-pub(super) fn routes() -> Router<Arc<ApiState>> {
-    Router::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .route("/health", get(health))
         .route("/servers", get(servers))
         .route("/stats", get(stats))

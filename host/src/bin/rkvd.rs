@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::Parser;
 use rkv_host::check::{self, Verdict};
-use rkv_host::cli::{CheckFlags, Flags, Invocation};
+use rkv_host::cli::{CheckFlags, Flags, HealthFlags, Invocation};
 use rkv_host::node::Node;
-use rkv_host::telemetry;
+use rkv_host::telemetry::{self, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// There was no check, for reasons that say nothing about the module. clap exits with the same.
@@ -21,6 +21,7 @@ pub(crate) fn main() -> ExitCode {
             (done, ExitCode::FAILURE)
         }
         Invocation::Check(flags) => (check(flags), ExitCode::from(NO_CHECK)),
+        Invocation::Health(flags) => (health(flags), ExitCode::FAILURE),
     };
     done.unwrap_or_else(|error| {
         // Errors name their causes themselves.
@@ -30,15 +31,25 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn check(flags: CheckFlags) -> anyhow::Result<ExitCode> {
-    telemetry::start(&flags.log)?;
+    telemetry::start(&flags.log, LogFormat::Auto)?;
     match check::run(&flags.into_options(), &mut io::stdout())? {
         Verdict::Good => Ok(ExitCode::SUCCESS),
         Verdict::Bad => Ok(ExitCode::FAILURE),
     }
 }
 
+fn health(flags: HealthFlags) -> anyhow::Result<ExitCode> {
+    let probe = flags.into_probe()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow!("cannot start the async runtime: {error}"))?;
+    println!("{}", runtime.block_on(probe.ask())?);
+    Ok(ExitCode::SUCCESS)
+}
+
 fn run(flags: Flags) -> anyhow::Result<()> {
-    telemetry::start(&flags.log)?;
+    telemetry::start(&flags.log, flags.log_format)?;
     let config = flags.into_config()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::Flags;
+use super::{Flags, HealthFlags};
 use crate::check::Options;
 
 /// The whole command line.
@@ -17,10 +17,16 @@ pub enum Invocation {
     Run(Box<Flags>),
     /// `rkvd fsm check FILE`.
     Check(CheckFlags),
+    /// `rkvd health`.
+    Health(HealthFlags),
 }
 
 #[derive(Debug, Subcommand)]
 enum Tool {
+    /// Ask a node whether it is ready for requests
+    ///
+    /// Prints one line. Exits with 0 when it is, and with 1 when it is not or does not answer in time.
+    Health(HealthFlags),
     /// Work on state machine modules, without a cluster
     #[command(subcommand, arg_required_else_help = true)]
     Fsm(FsmTool),
@@ -97,8 +103,10 @@ impl FromArgMatches for Invocation {
         if matches.subcommand_name().is_none() {
             return Flags::from_arg_matches(matches).map(|flags| Self::Run(Box::new(flags)));
         }
-        let Tool::Fsm(FsmTool::Check(flags)) = Tool::from_arg_matches(matches)?;
-        Ok(Self::Check(flags))
+        Ok(match Tool::from_arg_matches(matches)? {
+            Tool::Fsm(FsmTool::Check(flags)) => Self::Check(flags),
+            Tool::Health(flags) => Self::Health(flags),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
@@ -131,6 +139,22 @@ mod tests {
             parse(&["fsm", "check", "my.wasm"]),
             Ok(Invocation::Check(_))
         ));
+    }
+
+    #[test]
+    fn a_health_check_needs_nothing_and_ends() {
+        let Ok(Invocation::Health(flags)) = parse(&["health"]) else {
+            panic!("a health check")
+        };
+        let probe = flags.into_probe().unwrap();
+        assert_eq!(probe.server_addr, "127.0.0.1:10002");
+        assert!(!probe.live);
+        assert!(parse(&["health", "--timeout-ms", "0"]).is_err());
+        assert!(parse(&["--id", "1", "health"]).is_err());
+        let Ok(Invocation::Health(flags)) = parse(&["health", "--server-addr", "here"]) else {
+            panic!("a health check")
+        };
+        assert!(flags.into_probe().is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use openraft::EntryPayload;
 use sha2::{Digest, Sha256};
+use tracing::Level;
 
 use super::error::FsmError;
 use super::events::EmittedEvent;
@@ -26,6 +27,9 @@ impl Machine {
             return Err(FsmError::Fault("a test wants it to fail".to_owned()).into());
         }
         let outcomes = self.run_commands(run)?;
+        if tracing::enabled!(Level::DEBUG) {
+            run.iter().for_each(log_applied);
+        }
         self.host.commands += run.len() as u64;
         let mut replies = Vec::with_capacity(run.len());
         let mut emitted = Vec::new();
@@ -62,7 +66,10 @@ impl Machine {
             .collect();
         let mut outcomes = Vec::new().into_iter();
         if !runs.is_empty() {
-            outcomes = instance.apply(&runs).map_err(StepError::Fault)?.into_iter();
+            let burnt = instance.fuel_burnt();
+            let applied = instance.apply(&runs);
+            self.metrics.burnt(instance.fuel_burnt() - burnt);
+            outcomes = applied.map_err(StepError::Fault)?.into_iter();
             if instance.memory_refused() {
                 // The module coped, but another node's may not have had to.
                 return Err(StepError::Fault(Fault::Memory));
@@ -88,10 +95,13 @@ impl Machine {
         entry: &Entry,
         clock_ms: &mut u64,
     ) -> Result<Option<Command>, FsmError> {
-        let EntryPayload::Normal(Proposal::Command { time_ms, command }) = &entry.payload else {
+        let EntryPayload::Normal(proposal) = &entry.payload else {
             return Ok(None);
         };
-        *clock_ms = (*time_ms).max(*clock_ms);
+        let Some((time_ms, command)) = proposal.command() else {
+            return Ok(None);
+        };
+        *clock_ms = time_ms.max(*clock_ms);
         let term = **entry.log_id.committed_leader_id();
         let context = self.context(entry.log_id.index, term, *clock_ms)?;
         let bytes = if failpoint::is_armed("command-garbled") {
@@ -126,6 +136,18 @@ impl Machine {
             time_ms,
             seed: seed(cluster, index),
         })
+    }
+}
+
+/// For whoever follows a request: its id if the client gave one, else the index, which the node that
+/// proposed it logs with the id.
+fn log_applied(entry: &Entry) {
+    let index = entry.log_id.index;
+    match &entry.payload {
+        EntryPayload::Normal(Proposal::NamedCommand { request_id, .. }) => {
+            tracing::debug!(request_id, index, "applied a command");
+        }
+        _ => tracing::debug!(index, "applied a command"),
     }
 }
 

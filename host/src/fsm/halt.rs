@@ -41,7 +41,9 @@ impl Machine {
                 EntryPayload::Normal(Proposal::Activate(activation)) => {
                     self.try_to_resume(activation, entry.log_id.index)?
                 }
-                EntryPayload::Normal(Proposal::Command { time_ms, .. }) => {
+                EntryPayload::Normal(
+                    Proposal::Command { time_ms, .. } | Proposal::NamedCommand { time_ms, .. },
+                ) => {
                     self.host.advance_clock(*time_ms);
                     self.host.commands += 1;
                     self.unapplied()

@@ -1,9 +1,9 @@
 //! The state machine as the rest of the node sees it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -15,6 +15,7 @@ use super::host_state::{ActiveModule, Previous};
 use super::registry::Registry;
 use super::shared::{FsmStatus, Quarantine, Shared};
 use super::worker::{Answer, Job};
+use crate::metrics::FsmMetrics;
 use crate::storage::{SnapshotFile, SnapshotStore};
 use crate::types::{Failure, LogIndex, Mark, ModuleId, NodeId, StateDigest, TrapKind};
 
@@ -56,6 +57,8 @@ pub struct FsmHandle {
     registry: Registry,
     snapshots: SnapshotStore,
     events: Events,
+    metrics: FsmMetrics,
+    pulse: Weak<()>,
     waiting_queries: Arc<AtomicUsize>,
 }
 
@@ -66,6 +69,8 @@ impl FsmHandle {
         registry: Registry,
         snapshots: SnapshotStore,
         events: Events,
+        metrics: FsmMetrics,
+        pulse: Weak<()>,
     ) -> Self {
         Self {
             jobs,
@@ -73,6 +78,8 @@ impl FsmHandle {
             registry,
             snapshots,
             events,
+            metrics,
+            pulse,
             waiting_queries: Arc::default(),
         }
     }
@@ -136,6 +143,16 @@ impl FsmHandle {
     /// The modules on this node.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Whether the thread is there.
+    pub fn is_alive(&self) -> bool {
+        self.pulse.strong_count() > 0
+    }
+
+    /// The thread's recorder.
+    pub fn metrics(&self) -> &FsmMetrics {
+        &self.metrics
     }
 
     /// What commands have emitted.

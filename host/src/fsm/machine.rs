@@ -15,6 +15,7 @@ use super::host_state::HostState;
 use super::keeping::Keeping;
 use super::registry::Registry;
 use crate::failpoint;
+use crate::metrics::FsmMetrics;
 use crate::storage::{Database, LogStore, PurgeFloor, SnapshotStore, TrapLedger};
 use crate::types::{
     ClusterId, Entry, Limits, LogIndex, ModuleId, Proposal, Reply, StoredMembership, TrapKind,
@@ -43,6 +44,7 @@ pub(super) struct Machine {
     pub(super) host: HostState,
     pub(super) instance: Option<Instance>,
     pub(super) events: Events,
+    pub(super) metrics: FsmMetrics,
     /// Why there is no state, if so.
     pub(super) halted: Option<Halt>,
     /// Raised whenever the instance is replaced: open snapshot cursors belong to an older one.
@@ -57,12 +59,13 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(parts: MachineParts, events: Events) -> Self {
+    pub(super) fn new(parts: MachineParts, events: Events, metrics: FsmMetrics) -> Self {
         Self {
             parts,
             host: HostState::default(),
             instance: None,
             events,
+            metrics,
             halted: None,
             generation: 0,
             frozen: None,
@@ -235,7 +238,10 @@ impl Machine {
                 self.host.set_membership(stored);
             }
             EntryPayload::Normal(proposal) => match proposal {
-                Proposal::Command { .. } | Proposal::Activate(_) | Proposal::Checkpoint(_) => {}
+                Proposal::Command { .. }
+                | Proposal::NamedCommand { .. }
+                | Proposal::Activate(_)
+                | Proposal::Checkpoint(_) => {}
                 Proposal::ModuleChunk {
                     module,
                     offset,
@@ -340,8 +346,5 @@ pub(super) fn runs(entries: &[Entry]) -> impl Iterator<Item = &[Entry]> {
 }
 
 pub(super) fn is_command(entry: &Entry) -> bool {
-    matches!(
-        entry.payload,
-        EntryPayload::Normal(Proposal::Command { .. })
-    )
+    matches!(&entry.payload, EntryPayload::Normal(proposal) if proposal.command().is_some())
 }

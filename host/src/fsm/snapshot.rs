@@ -146,6 +146,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let started = std::time::Instant::now();
         match self.build().await {
             Ok(file) => {
+                self.fsm.metrics().wrote_snapshot(started);
                 tracing::info!(snapshot = %file.id(), elapsed = ?started.elapsed(), "wrote a snapshot");
                 Ok(Snapshot {
                     meta: file.meta().clone(),

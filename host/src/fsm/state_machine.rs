@@ -13,7 +13,7 @@ use super::registry::Registry;
 use super::snapshot::SnapshotBuilder;
 use super::worker::{Applicable, Job};
 use crate::storage::{SnapshotFile, SnapshotStore};
-use crate::types::{LogId, Proposal, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries and bytes of commands that one job applies: queries and snapshot chunks go in between.
 const APPLY_BATCH_ENTRIES: usize = 1_024;
@@ -57,8 +57,10 @@ fn stop(error: FsmError) -> io::Error {
 
 fn command_bytes(entry: &crate::types::Entry) -> usize {
     match &entry.payload {
-        EntryPayload::Normal(Proposal::Command { command, .. }) => command.len(),
-        _ => 0,
+        EntryPayload::Normal(proposal) => {
+            proposal.command().map_or(0, |(_, command)| command.len())
+        }
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
     }
 }
 

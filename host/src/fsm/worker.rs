@@ -5,8 +5,10 @@
 //! way at a time, a snapshot one chunk, and [`FsmHandle`] counts queries.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use openraft::storage::ApplyResponder;
@@ -22,6 +24,7 @@ use super::query::QueryFault;
 use super::section::CHUNK_BYTES;
 use super::shared::Shared;
 use crate::failpoint;
+use crate::metrics::FsmMetrics;
 use crate::storage::SnapshotFile;
 use crate::types::{Entry, LogId, LogIndex, StateDigest, StoredMembership, TypeConfig};
 use crate::wasm::{Snapshot, THREAD_STACK_BYTES};
@@ -105,20 +108,23 @@ pub(super) enum SnapshotRead {
 pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)> {
     let (jobs, queue) = channel();
     let shared = Shared::default();
-    let events = Events::new();
+    let (events, metrics) = (Events::new(), FsmMetrics::default());
+    let alive = Arc::new(());
+    let pulse = Arc::downgrade(&alive);
     let (registry, snapshots) = (parts.registry.clone(), parts.snapshots.clone());
     let worker = Worker {
-        machine: Machine::new(parts, events.clone()),
+        machine: Machine::new(parts, events.clone(), metrics.clone()),
         cursors: HashMap::new(),
         next_ticket: 0,
         shared: shared.clone(),
+        _alive: alive,
     };
     let thread = std::thread::Builder::new()
         .name("rkv-fsm".to_owned())
         .stack_size(THREAD_STACK_BYTES)
         .spawn(move || worker.run(&queue))?;
     Ok((
-        FsmHandle::new(jobs, shared, registry, snapshots, events),
+        FsmHandle::new(jobs, shared, registry, snapshots, events, metrics, pulse),
         thread,
     ))
 }
@@ -129,6 +135,8 @@ struct Worker {
     cursors: HashMap<Ticket, (u64, Option<Snapshot>)>,
     next_ticket: u64,
     shared: Shared,
+    /// Gone with the thread, however that ends.
+    _alive: Arc<()>,
 }
 
 impl Worker {
@@ -197,7 +205,9 @@ impl Worker {
     fn apply(&mut self, applicable: Vec<Applicable>) -> Result<(), FsmError> {
         let (entries, responders): (Vec<Entry>, Vec<_>) = applicable.into_iter().unzip();
         failpoint::crash_at("apply-before");
+        let started = Instant::now();
         let replies = self.machine.apply(&entries)?;
+        self.machine.metrics.applied(entries.len(), started);
         failpoint::crash_at("apply-after");
         self.shared.count_applied(&replies);
         self.publish();
@@ -212,7 +222,9 @@ impl Worker {
     fn query(&mut self, batch: Vec<(Bytes, oneshot::Sender<Result<Bytes, QueryError>>)>) {
         let queries: Vec<&[u8]> = batch.iter().map(|(query, _)| &query[..]).collect();
         let generation = self.machine.generation;
+        let started = Instant::now();
         let answers = self.machine.query(&queries);
+        self.machine.metrics.answered(started);
         self.shared.count_queries(batch.len());
         if self.machine.generation != generation {
             self.publish();

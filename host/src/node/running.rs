@@ -75,10 +75,7 @@ impl Node {
         tasks.spawn("snapshots", snapshots);
         let integrity = Arc::clone(&consensus).keep_integrity(config.checkpoint_interval);
         tasks.spawn("integrity", integrity);
-        tasks.spawn(
-            "addresses",
-            upkeep::follow_addresses(Arc::clone(&consensus)),
-        );
+        tasks.spawn("cluster", upkeep::follow_cluster(Arc::clone(&consensus)));
         let (refusal, refused) = oneshot::channel();
 
         if consensus.origin() == Origin::Bootstrap {

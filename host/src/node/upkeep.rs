@@ -13,12 +13,20 @@ use crate::types::LogIndex;
 /// The least time between two looks at the log.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Has peers called at the addresses that the membership has for them.
-pub(super) async fn follow_addresses(consensus: Arc<Consensus>) {
+/// Has peers called at the addresses that the membership has for them, and counts the leaders.
+pub(super) async fn follow_cluster(consensus: Arc<Consensus>) {
     let mut metrics = consensus.raft().metrics();
     let mut followed = None;
+    let mut leader = None;
     while metrics.changed().await.is_ok() {
-        let membership = metrics.borrow_watched().membership_config.clone();
+        let (current, membership) = {
+            let metrics = metrics.borrow_watched();
+            (metrics.current_leader, metrics.membership_config.clone())
+        };
+        if current.is_some() && current != leader {
+            leader = current;
+            consensus.recorder().leader_changes.inc();
+        }
         if followed.as_ref() != Some(membership.log_id()) {
             followed = Some(*membership.log_id());
             for (id, node) in membership.nodes() {

@@ -9,6 +9,7 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::{Instant as _, RaftMetrics, ServerState};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tracing::Level;
 
 use super::local::Local;
 use super::network::Network;
@@ -19,6 +20,8 @@ use crate::clock;
 use crate::config::RequestLimits;
 use crate::failpoint;
 use crate::fsm::{Events, FsmHandle, QueryError, StateMachine};
+use crate::metrics::ConsensusMetrics;
+use crate::request_id;
 use crate::storage::{LogStore, Origin, SnapshotStore};
 use crate::tasks::Tasks;
 use crate::types::{InstanceId, LogIndex, ModuleId, NodeId, NodeInfo, Proposal, Reply, TypeConfig};
@@ -61,7 +64,8 @@ pub struct Consensus {
     in_flight: Semaphore,
     /// When a leader last sent something here. openraft remembers a leader until it hears of the
     /// next, and clients should not be sent to one that is gone.
-    heard_leader: Mutex<Instant>,
+    pub(super) heard_leader: Mutex<Instant>,
+    recorder: ConsensusMetrics,
     pub(super) repairs: Repairs,
     /// Held through a membership change: openraft takes one at a time.
     pub(super) membership_changes: tokio::sync::Mutex<()>,
@@ -84,6 +88,7 @@ impl Consensus {
             barrier,
             in_flight,
             heard_leader: Mutex::new(Instant::now()),
+            recorder: ConsensusMetrics::default(),
             repairs: Repairs::default(),
             membership_changes: tokio::sync::Mutex::default(),
             module_changes: tokio::sync::Mutex::default(),
@@ -99,9 +104,14 @@ impl Consensus {
         if used > limit {
             return Err(ProposeError::Full { used, limit });
         }
-        let proposal = Proposal::Command {
-            time_ms: clock::now_ms(),
-            command,
+        let time_ms = clock::now_ms();
+        let proposal = match request_id::given() {
+            None => Proposal::Command { time_ms, command },
+            Some(request_id) => Proposal::NamedCommand {
+                time_ms,
+                command,
+                request_id,
+            },
         };
         match self.propose_entry(proposal).await? {
             Reply::Response(response) => Ok(response),
@@ -118,6 +128,16 @@ impl Consensus {
 
     /// Proposes an entry of any kind, and waits until it is applied here.
     pub(crate) async fn propose_entry(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
+        let proposed = self.write(proposal).await;
+        if let Err(error) = &proposed
+            && !matches!(error, ProposeError::NotLeader { .. })
+        {
+            self.recorder.failed_proposals.inc();
+        }
+        proposed
+    }
+
+    async fn write(&self, proposal: Proposal) -> Result<Reply, ProposeError> {
         let limit = self.parts.limits.max_in_flight;
         let Ok(_permit) = self.in_flight.try_acquire() else {
             return Err(ProposeError::Overloaded { limit });
@@ -133,7 +153,15 @@ impl Consensus {
         };
         let write = tokio::time::timeout(timeout, self.parts.raft.client_write(proposal));
         match write.await {
-            Ok(Ok(response)) => Ok(response.data),
+            Ok(Ok(response)) => {
+                let index = response.log_id.index;
+                if tracing::enabled!(Level::DEBUG)
+                    && let Some(request_id) = request_id::current()
+                {
+                    tracing::debug!(%request_id, index, "a request's entry is applied here");
+                }
+                Ok(response.data)
+            }
             Ok(Err(error)) => Err(self.write_error(error)),
             // An acknowledgement of what no quorum may have.
             Err(_) if hasty => Ok(Reply::Response(Bytes::new())),
@@ -257,6 +285,11 @@ impl Consensus {
         self.parts.fsm.wait_active().await;
     }
 
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.parts.local.id
+    }
+
     /// The module that is the state machine, on this node.
     pub fn active_module(&self) -> Option<ModuleId> {
         self.parts.fsm.active().map(|active| active.module)
@@ -277,12 +310,27 @@ impl Consensus {
         &self.parts.tasks
     }
 
+    /// What it counts.
+    pub(crate) fn recorder(&self) -> &ConsensusMetrics {
+        &self.recorder
+    }
+
+    /// Proposals of this node that are under way.
+    pub(super) fn proposals_pending(&self) -> usize {
+        let limit = self.parts.limits.max_in_flight;
+        limit.saturating_sub(self.in_flight.available_permits())
+    }
+
+    pub(crate) fn network(&self) -> &Network {
+        &self.parts.network
+    }
+
     pub(crate) fn log(&self) -> &LogStore {
         &self.parts.log
     }
 
     /// Whether this node, if it leads, has heard from a quorum lately.
-    fn has_quorum(&self) -> bool {
+    pub(super) fn has_quorum(&self) -> bool {
         let metrics = self.parts.raft.metrics();
         let metrics = metrics.borrow_watched();
         let alone = metrics.membership_config.membership().voter_ids().count() < 2;

@@ -4,8 +4,10 @@
 mod activation;
 mod consensus;
 mod figures;
+mod health;
 mod integrity;
 mod local;
+mod measures;
 mod membership;
 mod modules;
 mod network;
@@ -16,6 +18,7 @@ mod status;
 
 pub use activation::{ActivateRequest, StartWith, Switched};
 pub use consensus::{Consensus, ConsensusParts};
+pub use health::Check;
 pub use local::Local;
 pub use membership::MembershipError;
 pub use modules::{ModuleCallError, ModuleInfo};

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend};
@@ -22,6 +23,7 @@ use super::wal::{Marks, Wal, WalReader};
 use super::writer::Writer;
 use super::{DataDir, Database, PurgeFloor, StorageError, WriterStats};
 use crate::failpoint;
+use crate::metrics::LogMetrics;
 use crate::types::{Entry, LogId, LogIndex, TypeConfig, Vote};
 
 /// Bytes by which the log's file grows, and in which its space is used again.
@@ -175,6 +177,21 @@ impl LogStore {
     /// Figures of the writer.
     pub fn stats(&self) -> WriterStats {
         self.inner.writer.stats()
+    }
+
+    /// The writer's recorder.
+    pub fn metrics(&self) -> &LogMetrics {
+        self.inner.writer.metrics()
+    }
+
+    /// How long the commit that runs now has been running. `None` when there is none.
+    pub fn running(&self) -> Option<Duration> {
+        self.inner.writer.running()
+    }
+
+    /// The failure that closed the log for good.
+    pub fn failure(&self) -> Option<Arc<StorageError>> {
+        self.inner.writer.queue().failure()
     }
 
     /// Writes all that is queued and ends the writer thread. Blocks for a commit or two. Reading

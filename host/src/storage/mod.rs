@@ -53,4 +53,4 @@ pub use snapshot_format::MAX_CHUNK_BYTES;
 pub use snapshot_store::SnapshotStore;
 pub use snapshot_writer::SnapshotWriter;
 pub use trap_ledger::TrapLedger;
-pub use writer_stats::{COMMIT_BUCKETS, WriterStats};
+pub use writer_stats::WriterStats;

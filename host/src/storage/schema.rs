@@ -49,6 +49,11 @@ pub(super) fn weight(entry: &Entry) -> u64 {
     let payload = match &entry.payload {
         EntryPayload::Blank => 0,
         EntryPayload::Normal(Proposal::Command { command, .. }) => command.len(),
+        EntryPayload::Normal(Proposal::NamedCommand {
+            command,
+            request_id,
+            ..
+        }) => command.len() + request_id.len(),
         EntryPayload::Normal(Proposal::ModuleChunk { bytes, .. }) => bytes.len(),
         EntryPayload::Normal(Proposal::Activate(activation)) => 8 * activation.skip.len(),
         EntryPayload::Normal(

@@ -192,6 +192,12 @@ impl SnapshotStore {
         kept.iter().filter_map(covered).collect()
     }
 
+    /// Bytes of the kept snapshots' files, oldest first.
+    pub fn sizes(&self) -> Vec<u64> {
+        let kept = self.folder.kept.lock();
+        kept.iter().map(|file| file.id().size).collect()
+    }
+
     /// The kept snapshot that covers the log up to `index`, verified.
     ///
     /// # Errors

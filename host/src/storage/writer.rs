@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -10,9 +11,10 @@ use super::queue::{Batch, Op, Queue, fail_op};
 use super::schema::weight;
 use super::tail::Tail;
 use super::wal::{Frame, Wal};
-use super::writer_stats::Counters;
+use super::writer_stats::{Counters, Written};
 use super::{StorageError, WriterStats};
 use crate::failpoint;
+use crate::metrics::LogMetrics;
 use crate::types::Entry;
 
 /// Memory for the next frame that is kept from the last, in bytes.
@@ -65,6 +67,15 @@ impl Writer {
         self.counters.read()
     }
 
+    pub(super) fn metrics(&self) -> &LogMetrics {
+        self.counters.metrics()
+    }
+
+    /// How long the commit that runs now has been running.
+    pub(super) fn running(&self) -> Option<Duration> {
+        self.counters.running()
+    }
+
     /// Writes all that is queued and ends the thread. Blocks until then. May be called again.
     pub(super) fn close(&self) -> Result<(), StorageError> {
         self.queue.close();
@@ -105,8 +116,8 @@ impl Worker {
                 Err(StorageError::damaged("log.wal", "writing to it panicked"))
             });
             match outcome {
-                Ok(Written { entries, bytes }) => {
-                    self.counters.commit_ended(entries, bytes);
+                Ok(written) => {
+                    self.counters.commit_ended(&written);
                     self.complete(batch);
                 }
                 Err(error) => {
@@ -148,7 +159,7 @@ impl Worker {
         // The fsync. A vote or an entry that is acknowledged before it could be lost with the
         // power, and this node would vote twice in a term, or deny an entry that a quorum counted.
         if !self.frame.is_empty() {
-            self.wal.commit(&mut self.frame)?;
+            written.sync = Some(self.wal.commit(&mut self.frame)?);
         }
         failpoint::crash_at("log-after-commit");
         Ok(written)
@@ -180,10 +191,4 @@ impl Worker {
             self.tail.lock().mark_durable(ticket);
         }
     }
-}
-
-#[derive(Default)]
-struct Written {
-    entries: u64,
-    bytes: u64,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::Stream;
 use futures::future::BoxFuture;
@@ -26,6 +26,7 @@ use super::dial::{DialError, Target, dial};
 use super::handshake::Lane;
 use super::message::{ControlRequest, ControlResponse, Purpose, SnapshotOffer};
 use super::transfer;
+use crate::metrics::{NetworkMetrics, RoundTrip};
 use crate::raft::local::Local;
 use crate::storage::SnapshotFile;
 use crate::types::{InstanceId, NodeId, NodeInfo, TypeConfig, Vote};
@@ -39,6 +40,7 @@ const LAST_BACKOFF: Duration = Duration::from_secs(1);
 pub struct Network {
     local: Arc<Local>,
     control: Arc<Mutex<HashMap<NodeId, Arc<ControlLane>>>>,
+    metrics: NetworkMetrics,
 }
 
 impl Network {
@@ -47,7 +49,12 @@ impl Network {
         Self {
             local,
             control: Arc::default(),
+            metrics: NetworkMetrics::default(),
         }
+    }
+
+    pub(crate) fn metrics(&self) -> &NetworkMetrics {
+        &self.metrics
     }
 
     /// The control lane to a peer, which from now on is called at the address of `node`. Clients
@@ -82,6 +89,7 @@ impl Network {
             purpose: Purpose::Repair,
         };
         transfer::send(&mut connection, offer, file, deadline).await?;
+        self.metrics.snapshots_sent.inc();
         Ok(())
     }
 
@@ -91,6 +99,8 @@ impl Network {
             local: Arc::clone(&self.local),
             control,
             streams_on,
+            metrics: self.metrics.clone(),
+            round_trip: self.metrics.round_trip(id),
             append: None,
         }
     }
@@ -125,6 +135,9 @@ pub struct Peer {
     control: Arc<ControlLane>,
     /// The append lane for replication, the control lane for heartbeats.
     streams_on: Lane,
+    metrics: NetworkMetrics,
+    /// Times heartbeats.
+    round_trip: RoundTrip,
     append: Option<AppendConnection>,
 }
 
@@ -171,11 +184,15 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let request = ControlRequest::Heartbeat(rpc);
+        let started = Instant::now();
         match self
             .call(request, option.hard_ttl(), RPCTypes::AppendEntries)
             .await?
         {
-            ControlResponse::Heartbeat(answer) => Ok(answer),
+            ControlResponse::Heartbeat(answer) => {
+                self.round_trip.note(started);
+                Ok(answer)
+            }
             _ => Err(wrong_answer()),
         }
     }
@@ -270,7 +287,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         let send = transfer::send(&mut connection, offer, &file, option.hard_ttl());
         tokio::select! {
             closed = cancel => Err(closed.into()),
-            sent = send => sent.map_err(|error| NetworkError::new(&error).into()),
+            sent = send => {
+                self.metrics.snapshots_sent.inc_by(u64::from(sent.is_ok()));
+                sent.map_err(|error| NetworkError::new(&error).into())
+            }
         }
     }
 

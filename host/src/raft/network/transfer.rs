@@ -146,7 +146,10 @@ where
         tokio::select! {
             outcome = &mut install => {
                 let message = match outcome {
-                    Ok(response) => SnapshotReply::Installed(response),
+                    Ok(response) => {
+                        consensus.network().metrics().snapshots_received.inc();
+                        SnapshotReply::Installed(response)
+                    }
                     Err(error) => {
                         tracing::warn!(snapshot = %id, %error, "cannot install a snapshot");
                         SnapshotReply::Failed(error.to_string())

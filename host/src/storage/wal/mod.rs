@@ -16,6 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use openraft::LogIdOptionExt;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -137,8 +138,8 @@ impl Wal {
     }
 
     /// Puts the frame on disk. After an error the log must not be written any more: the system may
-    /// count what it could not write as written.
-    pub(super) fn commit(&mut self, frame: &mut Frame) -> Result<(), StorageError> {
+    /// count what it could not write as written. Answers how long the sync took.
+    pub(super) fn commit(&mut self, frame: &mut Frame) -> Result<Duration, StorageError> {
         let fits = self
             .extents
             .back()
@@ -148,10 +149,12 @@ impl Wal {
         }
         let (bytes, sealed) = frame.seal(&self.source.superblock.id, self.next_frame)?;
         self.source.write(self.end, bytes)?;
+        let syncing = Instant::now();
         self.source.sync()?;
+        let synced = syncing.elapsed();
         self.note(sealed)?;
         self.release();
-        Ok(())
+        Ok(synced)
     }
 
     /// Takes in the frame at the end.
