@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building rkv needs and this machine lacks. Prints one line per action, nothing when
-# nothing is to do, and may be run again at any time. Usage: hack/setup.sh [--guests | --bench]
+# nothing is to do, and may be run again at any time. Usage: hack/setup.sh [--guests | --metrics | --bench]
 # --guests installs only what hack/guests.sh needs besides, for state machines in C and Python.
+# --metrics installs only what the tests of metrics need besides: Prometheus, not running.
 # --bench installs only what hack/bench.sh needs besides: the load generator and etcd.
 set -euo pipefail
 
@@ -11,12 +12,18 @@ readonly TARGET=wasm32-unknown-unknown
 readonly DEBIAN_RUSTC=/usr/bin/rustc
 readonly DEBIAN_LIBRARY=/usr/lib/rustlib/src/rust/library/Cargo.lock
 readonly DEBIAN_LINKER=/usr/bin/rust-lld
+# What says, on Debian, whether an installation may start services.
+readonly SERVICE_POLICY=/usr/sbin/policy-rc.d
 
 say() { printf 'setup: %s\n' "$*"; }
 
 fail() {
   printf 'setup: %s\n' "$*" >&2
   exit 1
+}
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -104,6 +111,23 @@ install_python() {
   fi
 }
 
+install_metrics() {
+  if has prometheus && has promtool; then
+    return
+  fi
+  [[ $EUID -eq 0 ]] || has sudo || fail "Prometheus: needs root; run as root: hack/setup.sh --metrics"
+  # Debian starts it at once and at every boot, on a port that may be in use. Only the programs are wanted.
+  if [[ ! -e $SERVICE_POLICY ]]; then
+    trap 'as_root rm -f "$SERVICE_POLICY"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$SERVICE_POLICY" >/dev/null
+    as_root chmod 755 "$SERVICE_POLICY"
+  fi
+  apt_install "Prometheus" prometheus
+  if [[ -d /run/systemd/system ]]; then
+    as_root systemctl --quiet disable prometheus
+  fi
+}
+
 install_bench() {
   local -a packages=()
   has wrk || packages+=(wrk)
@@ -118,9 +142,10 @@ case "$*" in
   install_target
   ;;
 --guests) install_python ;;
+--metrics) install_metrics ;;
 --bench) install_bench ;;
 *)
-  echo "usage: hack/setup.sh [--guests | --bench]" >&2
+  echo "usage: hack/setup.sh [--guests | --metrics | --bench]" >&2
   exit 2
   ;;
 esac

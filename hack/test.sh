@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 hack/setup.sh
 # Without these, the tests that need them are skipped, and say so.
 hack/setup.sh --guests || true
+hack/setup.sh --metrics || true
 # The black-box tests run these binaries.
 cargo build --locked -p rkv-host
 cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
