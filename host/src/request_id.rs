@@ -129,10 +129,15 @@ mod tests {
     async fn work_knows_its_request_also_in_another_task() {
         assert_eq!(current(), None);
         let id = RequestId::given(b"a-1").unwrap();
-        let carried = id.clone().scope(async { carry(async { current() }) });
-        let carried = carried.await;
-        assert_eq!(tokio::task::spawn_blocking(current).await.unwrap(), None);
-        assert_eq!(carried.await, Some(id.clone()));
+        let elsewhere = id.clone().scope(async {
+            let plain = tokio::task::spawn_blocking(current).await.unwrap();
+            let carried = std::pin::pin!(carry(async { current() }));
+            (
+                plain,
+                CURRENT.scope(RequestIds::new(9, 9).make(), carried).await,
+            )
+        });
+        assert_eq!(elsewhere.await, (None, Some(id.clone())));
         assert_eq!(id.scope(async { given() }).await.as_deref(), Some("a-1"));
         let made = RequestIds::new(1, 0).make();
         assert_eq!(made.scope(async { given() }).await, None);
