@@ -16,12 +16,14 @@ use tokio::runtime::Runtime;
 
 use super::activation::{activate_request, start_of_rollback};
 use super::events::starting_point;
+use super::health::Probe;
 use super::listing::Listing;
 use super::modules::module_id;
 use super::nodes::{node_id, raft_addr};
 use super::problem::Problem;
 use super::redirect::{Failed, locate};
 use super::request::{query_bytes, query_text};
+use crate::raft::Check;
 use crate::types::NodeInfo;
 
 /// Reads a target, as it stands in the first line of a request, the way all handlers together do; and
@@ -55,6 +57,7 @@ fn parse_query(query: Option<&str>) {
         activate_request(query).err(),
         start_of_rollback(query).err(),
         starting_point(query, &headers).err(),
+        Probe::parse(Check::READY, query).err(),
     ];
     for problem in problems.into_iter().flatten() {
         let response = problem.into_response();

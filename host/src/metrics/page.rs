@@ -48,7 +48,7 @@ impl Page {
         self.add(name, help, MetricType::GAUGE, vec![gauge_row(&[], value)]);
     }
 
-    /// Adds the numbers that there are of an index in the log; none if there is none.
+    /// Adds an index of the log, if there is one yet.
     pub fn index(&mut self, name: &'static str, help: &'static str, index: Option<u64>) {
         if let Some(index) = index {
             self.gauge(name, help, index as f64);

@@ -121,6 +121,7 @@ impl Worker {
                     self.complete(batch);
                 }
                 Err(error) => {
+                    self.counters.commit_failed();
                     tracing::error!(%error, "writing the log failed: this node must stop");
                     let first = Arc::new(error);
                     for op in batch.ops {

@@ -57,6 +57,10 @@ impl Counters {
             .store(nanos(self.opened.elapsed()).max(1), Ordering::Relaxed);
     }
 
+    pub(super) fn commit_failed(&self) {
+        self.started.store(0, Ordering::Relaxed);
+    }
+
     pub(super) fn commit_ended(&self, written: &Written) {
         let started = self.started.swap(0, Ordering::Relaxed);
         let taken = nanos(self.opened.elapsed()).saturating_sub(started);

@@ -187,6 +187,8 @@ async fn a_failed_commit_fails_everything_that_waits_and_closes_the_log() {
         None,
         "a vote that is not on disk is not told"
     );
+    assert!(log.failure().is_some());
+    assert_eq!(log.running(), None, "it failed, and does not hang");
 }
 
 #[tokio::test]
