@@ -2,6 +2,9 @@
 
 mod health;
 mod invocation;
+mod recover;
+mod restore;
+mod verify;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +17,9 @@ use crate::types::NodeId;
 
 pub use health::HealthFlags;
 pub use invocation::{CheckFlags, Invocation};
+pub use recover::RecoverFlags;
+pub use restore::RestoreFlags;
+pub use verify::VerifyFlags;
 
 /// A Raft-replicated store whose state machine is a WebAssembly component.
 ///

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! bin/rkvd -> cli, node     parse, assemble, run, shut down in order; probe asks another node
+//!             recovery      tools for a directory in which no node runs
 //! api                       REST: routes, forms, status codes, redirects
 //! raft                      consensus: transport, membership, reads
 //! fsm | check               the state machine driver | offline checks of a module
@@ -11,8 +12,8 @@
 //! types                     the shared vocabulary
 //! ```
 //!
-//! `tasks`, `clock`, `config`, `crowd`, `telemetry`, `metrics`, `request_id` and `failpoint` are for every layer above
-//! `types`.
+//! `tasks`, `clock`, `progress`, `config`, `crowd`, `telemetry`, `metrics`, `request_id` and `failpoint` are for
+//! every layer above `types`.
 
 pub mod api;
 pub mod bundled;
@@ -28,7 +29,9 @@ pub mod fuzzing;
 pub mod metrics;
 pub mod node;
 pub mod probe;
+mod progress;
 pub mod raft;
+pub mod recovery;
 pub mod request_id;
 pub mod storage;
 pub mod tasks;

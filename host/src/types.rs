@@ -37,8 +37,28 @@ pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Typ
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
 /// Sixteen random bytes that name a cluster, made when it is bootstrapped.
+///
+/// The first half stays for the life of the log: what commands compute depends on it, and has to be
+/// the same whenever they are run again. `rkvd recover` draws the second half anew, so that nodes
+/// that were left behind are of another cluster.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClusterId(pub [u8; 16]);
+
+impl ClusterId {
+    const HALF: usize = 8;
+
+    /// The half that stays.
+    pub fn lineage(&self) -> &[u8] {
+        &self.0[..Self::HALF]
+    }
+
+    /// The cluster that goes on with this one's log, under a name that this one's nodes refuse.
+    #[must_use]
+    pub fn successor(mut self, random: Self) -> Self {
+        self.0[Self::HALF..].copy_from_slice(&random.0[Self::HALF..]);
+        self
+    }
+}
 
 /// Sixteen random bytes that name one data directory of one node.
 ///

@@ -15,10 +15,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("metrics", &[]),
     ("request_id", &[]),
     ("bundled", &[]),
+    ("progress", &[]),
     ("failpoint", &[]),
     ("config", &["types"]),
     ("probe", &[]),
-    ("cli", &["check", "config", "probe", "telemetry", "types"]),
+    (
+        "cli",
+        &["check", "config", "probe", "recovery", "telemetry", "types"],
+    ),
     ("wasm", &["types"]),
     ("check", &["wasm", "types"]),
     ("storage", &["types", "failpoint", "metrics"]),
@@ -52,6 +56,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "recovery",
+        &[
+            "fsm",
+            "storage",
+            "wasm",
+            "types",
+            "config",
+            "progress",
+            "failpoint",
+        ],
+    ),
+    (
         "fuzzing",
         &["api", "raft", "fsm", "storage", "wasm", "types", "bundled"],
     ),
@@ -72,7 +88,11 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("fail", &["failpoint"]),
     ("prometheus", &["metrics"]),
     ("rustix", &["metrics", "node"]),
-    ("openraft", &["types", "storage", "fsm", "raft", "node"]),
+    ("indicatif", &["progress"]),
+    (
+        "openraft",
+        &["types", "storage", "fsm", "raft", "recovery", "node"],
+    ),
 ];
 
 #[test]

@@ -65,11 +65,7 @@ impl NodeSpec {
 
     /// The daemon with this command line, and nothing from the environment of the tests.
     pub fn command(&self) -> Command {
-        let mut command = Self::bare_command();
-        if let Some(failpoints) = &self.failpoints {
-            command = Self::bare_command_of(&rkvd_failpoints());
-            command.env("FAILPOINTS", failpoints);
-        }
+        let mut command = Self::bare_command_with(self.failpoints.as_deref());
         command.args(self.arguments());
         command
     }
@@ -77,6 +73,16 @@ impl NodeSpec {
     /// The daemon without arguments, and nothing from the environment of the tests.
     pub fn bare_command() -> Command {
         Self::bare_command_of(&rkvd())
+    }
+
+    /// [`Self::bare_command`]; with failpoints, it is `rkvd-failpoints`.
+    pub fn bare_command_with(failpoints: Option<&str>) -> Command {
+        let Some(failpoints) = failpoints else {
+            return Self::bare_command();
+        };
+        let mut command = Self::bare_command_of(&rkvd_failpoints());
+        command.env("FAILPOINTS", failpoints);
+        command
     }
 
     fn bare_command_of(daemon: &Path) -> Command {

@@ -1,6 +1,7 @@
 //! REST: routes, forms, status codes and redirects. Knows no redb and no wasmtime.
 
 mod activation;
+mod backup;
 mod events;
 mod fsm;
 #[cfg(any(test, fuzzing))]

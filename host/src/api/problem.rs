@@ -7,7 +7,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::raft::{EventsGone, MembershipError, ModuleCallError, ProposeError, ReadError};
+use crate::raft::{
+    BackupError, EventsGone, MembershipError, ModuleCallError, ProposeError, ReadError,
+};
 use crate::request_id;
 use crate::types::NodeInfo;
 
@@ -271,6 +273,16 @@ impl From<ModuleCallError> for Problem {
             ModuleCallError::Refused(_) => refused(detail),
             ModuleCallError::Node(_) => Self::unavailable("stopped", "This node failed", detail),
             ModuleCallError::Propose(error) => error.into(),
+        }
+    }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        let detail = error.to_string();
+        match error {
+            BackupError::Read(error) => error.into(),
+            BackupError::Node(_) => Self::unavailable("no_backup", "No backup", detail),
         }
     }
 }

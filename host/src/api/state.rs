@@ -5,18 +5,20 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::{Bodies, MAX_BODIES_BYTES, query_text};
+use super::request::{Bodies, MAX_BODIES_BYTES, is_stale};
 use super::routes::Routes;
 use super::traffic::Traffic;
-use super::{activation, events, fsm, health, keys, metrics, modules, nodes, status};
+use super::{activation, backup, events, fsm, health, keys, metrics, modules, nodes, status};
 use crate::config::RequestLimits;
 use crate::metrics::HttpMetrics;
-use crate::raft::{ClusterStatus, Consensus, DryRun, ProposeError, ReadError};
+use crate::raft::{
+    BackupError, BackupFile, ClusterStatus, Consensus, DryRun, ProposeError, ReadError,
+};
 use crate::request_id::{self, RequestIds};
 use crate::types::ModuleId;
 
@@ -29,6 +31,9 @@ const MAX_DRY_RUNS: usize = 1;
 
 /// Scrapes at once.
 pub(super) const MAX_SCRAPES: usize = 1;
+/// Backups at once, from their making to the last byte that a client reads. Each is a file of the size
+/// of the state.
+const MAX_BACKUPS: usize = 1;
 
 /// What every handler works with.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ pub(crate) struct ApiState {
     pub(super) bodies: Bodies,
     cluster_figures: Semaphore,
     dry_runs: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
     /// A permit for each client that may listen to events.
     pub(super) listeners: Arc<Semaphore>,
     /// Ends the answers that would never end by themselves.
@@ -61,6 +67,7 @@ impl ApiState {
             limits,
             cluster_figures: Semaphore::new(MAX_CLUSTER_FIGURES),
             dry_runs: Arc::new(Semaphore::new(MAX_DRY_RUNS)),
+            backups: Arc::new(Semaphore::new(MAX_BACKUPS)),
             stop_streams,
             scrapes: Arc::new(Semaphore::new(MAX_SCRAPES)),
             http,
@@ -89,6 +96,24 @@ impl ApiState {
             consensus.dry_run(module).await
         };
         self.finish("dry-run", work).await
+    }
+
+    /// Writes a backup, which counts as under way while the permit is held. As with a dry run, the
+    /// frozen state is given back even if the client hangs up.
+    pub(super) async fn backup(
+        &self,
+        is_stale: bool,
+    ) -> Result<(BackupFile, OwnedSemaphorePermit), Failed> {
+        let permit = Arc::clone(&self.backups).try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            Problem::overloaded("another backup is under way on this node", MAX_BACKUPS)
+        })?;
+        let consensus = Arc::clone(&self.consensus);
+        let work = async move {
+            let backup = consensus.backup(is_stale).await?;
+            Ok::<_, BackupError>((backup, permit))
+        };
+        self.finish("backup", work).await
     }
 
     /// Waits for the first module of a new node, which takes a moment, rather than turn away the
@@ -124,13 +149,9 @@ impl ApiState {
         parameters: Option<&str>,
         query: Bytes,
     ) -> Result<Bytes, Failed> {
-        match query_text(parameters, "consistency")?.as_deref() {
-            None | Some("linearizable") => Ok(self.consensus.query(query).await?),
-            Some("stale") => Ok(self.consensus.query_stale(query).await?),
-            Some(other) => Err(Problem::bad_request(format!(
-                "`{other}` is not a consistency: linearizable (the default) or stale"
-            ))
-            .into()),
+        match is_stale(parameters)? {
+            false => Ok(self.consensus.query(query).await?),
+            true => Ok(self.consensus.query_stale(query).await?),
         }
     }
 }
@@ -147,6 +168,7 @@ pub(super) fn routes(ids: RequestIds) -> (Router<Arc<ApiState>>, Traffic) {
         .merge(status::routes())
         .merge(health::routes())
         .merge(metrics::routes())
+        .merge(backup::routes())
         .finish(ids);
     let router = router
         .fallback(no_such_route)

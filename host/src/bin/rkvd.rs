@@ -8,11 +8,12 @@ use clap::Parser;
 use rkv_host::check::{self, Verdict};
 use rkv_host::cli::{CheckFlags, Flags, HealthFlags, Invocation};
 use rkv_host::node::Node;
+use rkv_host::recovery::{self, Outcome, RecoveryError};
 use rkv_host::telemetry::{self, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// There was no check, for reasons that say nothing about the module. clap exits with the same.
-const NO_CHECK: u8 = 2;
+/// A tool did not do what it was asked for, and changed nothing. clap exits with the same.
+const NOT_DONE: u8 = 2;
 
 pub(crate) fn main() -> ExitCode {
     let (done, failure) = match Invocation::parse() {
@@ -20,14 +21,34 @@ pub(crate) fn main() -> ExitCode {
             let done = run(*flags).map(|()| ExitCode::SUCCESS);
             (done, ExitCode::FAILURE)
         }
-        Invocation::Check(flags) => (check(flags), ExitCode::from(NO_CHECK)),
         Invocation::Health(flags) => (health(flags), ExitCode::FAILURE),
+        Invocation::Check(flags) => (check(flags), ExitCode::from(NOT_DONE)),
+        Invocation::Restore(flags) => {
+            let done = recovery::restore(&flags.into_options(), &mut io::stdout());
+            recovered(done)
+        }
+        Invocation::Recover(flags) => {
+            let done = recovery::recover(&flags.data_dir, flags.yes, &mut io::stdout());
+            recovered(done)
+        }
+        Invocation::Verify(flags) => {
+            recovered(recovery::verify(&flags.data_dir, &mut io::stdout()))
+        }
     };
     done.unwrap_or_else(|error| {
         // Errors name their causes themselves.
         eprintln!("rkvd: error: {error}");
         failure
     })
+}
+
+fn recovered(done: Result<Outcome, RecoveryError>) -> (anyhow::Result<ExitCode>, ExitCode) {
+    let done = done.map(|outcome| match outcome {
+        Outcome::Good => ExitCode::SUCCESS,
+        Outcome::Damaged => ExitCode::FAILURE,
+        Outcome::Open => ExitCode::from(NOT_DONE),
+    });
+    (done.map_err(Into::into), ExitCode::from(NOT_DONE))
 }
 
 fn check(flags: CheckFlags) -> anyhow::Result<ExitCode> {

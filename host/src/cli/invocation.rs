@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::{Flags, HealthFlags};
+use super::{Flags, HealthFlags, RecoverFlags, RestoreFlags, VerifyFlags};
 use crate::check::Options;
 
 /// The whole command line.
@@ -19,6 +19,12 @@ pub enum Invocation {
     Check(CheckFlags),
     /// `rkvd health`.
     Health(HealthFlags),
+    /// `rkvd restore FILE`.
+    Restore(RestoreFlags),
+    /// `rkvd recover`.
+    Recover(RecoverFlags),
+    /// `rkvd verify`.
+    Verify(VerifyFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +36,9 @@ enum Tool {
     /// Work on state machine modules, without a cluster
     #[command(subcommand, arg_required_else_help = true)]
     Fsm(FsmTool),
+    Restore(RestoreFlags),
+    Recover(RecoverFlags),
+    Verify(VerifyFlags),
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,6 +115,9 @@ impl FromArgMatches for Invocation {
         Ok(match Tool::from_arg_matches(matches)? {
             Tool::Fsm(FsmTool::Check(flags)) => Self::Check(flags),
             Tool::Health(flags) => Self::Health(flags),
+            Tool::Restore(flags) => Self::Restore(flags),
+            Tool::Recover(flags) => Self::Recover(flags),
+            Tool::Verify(flags) => Self::Verify(flags),
         })
     }
 

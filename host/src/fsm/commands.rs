@@ -151,11 +151,11 @@ fn log_applied(entry: &Entry) {
     }
 }
 
-/// Eight bytes of sha256 over the cluster and the index: equal on all nodes, unlike anything that a
+/// Eight bytes of sha256 over the cluster's lineage and the index: equal on all nodes, unlike anything that a
 /// client can choose.
 fn seed(cluster: ClusterId, index: LogIndex) -> u64 {
     let digest = Sha256::new()
-        .chain_update(cluster.0)
+        .chain_update(cluster.lineage())
         .chain_update(index.to_le_bytes())
         .finalize();
     let mut seed = [0; 8];

@@ -8,12 +8,14 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
 
+use super::backup::Provenance;
 use super::checkpoint::Doubt;
 use super::error::FsmError;
 use super::events::Events;
 use super::host_state::{ActiveModule, Previous};
 use super::registry::Registry;
 use super::shared::{FsmStatus, Quarantine, Shared};
+use super::snapshot::SnapshotBuilder;
 use super::worker::{Answer, Job};
 use crate::metrics::FsmMetrics;
 use crate::storage::{SnapshotFile, SnapshotStore};
@@ -266,6 +268,16 @@ impl FsmHandle {
         self.shared.set_diverged(None);
         self.shared.count_repair();
         Ok(())
+    }
+
+    /// Writes the present state to a file that is gone when nobody reads it any more.
+    ///
+    /// # Errors
+    /// Why there is none: this node's state, or its disk.
+    pub async fn backup(&self, provenance: Provenance) -> Result<SnapshotFile, FsmError> {
+        let (snapshots, registry) = (self.snapshots.clone(), self.registry.clone());
+        let builder = SnapshotBuilder::new(self.clone(), snapshots, registry);
+        builder.build_backup(provenance).await
     }
 
     /// Remembers the digest of the module's bytes in a snapshot.

@@ -4,6 +4,7 @@
 //! queue. Knows nothing of HTTP or of peers.
 
 mod activation;
+mod backup;
 mod checkpoint;
 mod commands;
 mod digest;
@@ -29,6 +30,7 @@ mod snapshot;
 mod state_machine;
 mod worker;
 
+pub use backup::{Backup, BackupError, Provenance};
 pub use checkpoint::{Doubt, Subject};
 pub use dry_run::DryRun;
 pub use error::FsmError;

@@ -45,6 +45,7 @@ impl Machine {
                         previous.write_chunk(bytes)?;
                     }
                 }
+                Section::Provenance(_) => {}
                 Section::State(bytes) => {
                     modules.finish(self)?;
                     state = state.begun(self, &host, file)?.add(bytes, &host, file);

@@ -1,6 +1,6 @@
 //! What the chunks of a snapshot file hold: one tag byte, then the section's bytes.
 //!
-//! A file has the modules that its state needs, then unfinished uploads, then the state from before
+//! A backup begins with where it comes from. A file has the modules that its state needs, then unfinished uploads, then the state from before
 //! the last activation, then the module's own snapshot, each cut into chunks of at most
 //! [`CHUNK_BYTES`] and a tag.
 
@@ -13,6 +13,7 @@ const MODULE: u8 = 1;
 const UPLOAD: u8 = 2;
 const STATE: u8 = 3;
 const PREVIOUS: u8 = 4;
+const PROVENANCE: u8 = 5;
 
 /// One chunk of a snapshot file.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) enum Section<'a> {
     State(&'a [u8]),
     /// Bytes of the snapshot of the module that was active before.
     Previous(&'a [u8]),
+    /// Where a backup comes from: see [`Provenance`](super::Provenance).
+    Provenance(&'a [u8]),
 }
 
 impl<'a> Section<'a> {
@@ -34,6 +37,7 @@ impl<'a> Section<'a> {
             Self::Upload(module, bytes) => (UPLOAD, &module.0[..], bytes),
             Self::State(bytes) => (STATE, &[][..], bytes),
             Self::Previous(bytes) => (PREVIOUS, &[][..], bytes),
+            Self::Provenance(bytes) => (PROVENANCE, &[][..], bytes),
         };
         let mut chunk = Vec::with_capacity(1 + module.len() + bytes.len());
         chunk.push(tag);
@@ -54,6 +58,7 @@ impl<'a> Section<'a> {
             UPLOAD => named().map(|(module, bytes)| Self::Upload(module, bytes)),
             STATE => Some(Self::State(rest)),
             PREVIOUS => Some(Self::Previous(rest)),
+            PROVENANCE => Some(Self::Provenance(rest)),
             _ => None,
         }
     }
@@ -71,6 +76,7 @@ mod tests {
             Section::Upload(module, b""),
             Section::State(b"xyz"),
             Section::Previous(b"old"),
+            Section::Provenance(b"here"),
         ] {
             assert_eq!(Section::decode(&section.encode()), Some(section));
         }

@@ -6,6 +6,7 @@ use openraft::storage::{RaftSnapshotBuilder, Snapshot};
 use openraft::type_config::alias::SnapshotOf;
 use sha2::{Digest, Sha256};
 
+use super::backup::Provenance;
 use super::error::FsmError;
 use super::handle::FsmHandle;
 use super::registry::Registry;
@@ -17,6 +18,14 @@ use crate::types::{Mark, SnapshotMeta, StateDigest, TypeConfig};
 /// A snapshot that is superseded this often in a row is given up: modules are being switched faster
 /// than a snapshot can be written.
 const ATTEMPTS: usize = 5;
+
+/// What becomes of a snapshot.
+enum Purpose {
+    /// It is one of this node's.
+    Keep,
+    /// It leaves this node.
+    Backup(Provenance),
+}
 
 /// Builds snapshots of the state as it is when building starts.
 #[derive(Debug)]
@@ -35,11 +44,23 @@ impl SnapshotBuilder {
         }
     }
 
-    async fn build(&self) -> Result<SnapshotFile, FsmError> {
+    /// Writes a snapshot of the present state for somebody else, which this node does not keep.
+    pub(super) async fn build_backup(
+        &self,
+        provenance: Provenance,
+    ) -> Result<SnapshotFile, FsmError> {
+        self.build(&Purpose::Backup(provenance)).await
+    }
+
+    async fn build(&self, purpose: &Purpose) -> Result<SnapshotFile, FsmError> {
         for _ in 0..ATTEMPTS {
-            let frozen = self.fsm.ask(|answer| Job::OpenSnapshot { answer }).await?;
+            let open = |answer| match purpose {
+                Purpose::Keep => Job::OpenSnapshot { answer },
+                Purpose::Backup(_) => Job::OpenPresent { answer },
+            };
+            let frozen = self.fsm.ask(open).await?;
             let ticket = frozen.ticket;
-            let written = self.write(frozen).await;
+            let written = self.write(frozen, purpose).await;
             self.fsm.submit(Job::CloseSnapshot { ticket })?;
             if let Some(file) = written? {
                 return Ok(file);
@@ -51,7 +72,11 @@ impl SnapshotBuilder {
     }
 
     /// Writes the frozen state to a file; `None` when it was superseded meanwhile.
-    async fn write(&self, frozen: Frozen) -> Result<Option<SnapshotFile>, FsmError> {
+    async fn write(
+        &self,
+        frozen: Frozen,
+        purpose: &Purpose,
+    ) -> Result<Option<SnapshotFile>, FsmError> {
         let Frozen {
             ticket,
             host,
@@ -63,8 +88,19 @@ impl SnapshotBuilder {
             last_membership: host.membership.clone(),
         };
         let (store, registry) = (self.snapshots.clone(), self.registry.clone());
+        let provenance = match purpose {
+            Purpose::Keep => None,
+            Purpose::Backup(provenance) => Some(provenance.encode()),
+        };
         let mut writer = blocking(move || {
-            let mut writer = store.begin(meta, host.encode())?;
+            let mut writer = match provenance {
+                None => store.begin(meta, host.encode())?,
+                Some(provenance) => {
+                    let mut writer = store.begin_passing(meta, host.encode())?;
+                    writer.write_chunk(&Section::Provenance(&provenance).encode())?;
+                    writer
+                }
+            };
             for module in host.modules.keys() {
                 write_module(&mut writer, &registry, *module)?;
             }
@@ -108,7 +144,7 @@ impl SnapshotBuilder {
             Err(FsmError::Storage(StorageError::Superseded)) => return Ok(None),
             finished => finished?,
         };
-        if let Some(index) = index {
+        if let (Some(index), Purpose::Keep) = (index, purpose) {
             let digest = StateDigest(state.finalize().into());
             self.fsm.mark_state(Mark { index, digest });
         }
@@ -144,7 +180,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, Self::SnapshotData>> {
         let started = std::time::Instant::now();
-        match self.build().await {
+        match self.build(&Purpose::Keep).await {
             Ok(file) => {
                 self.fsm.metrics().wrote_snapshot(started);
                 tracing::info!(snapshot = %file.id(), elapsed = ?started.elapsed(), "wrote a snapshot");

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use openraft::storage::ApplyResponder;
 use tokio::sync::oneshot;
 
+use super::checkpoint::FrozenState;
 use super::error::FsmError;
 use super::events::Events;
 use super::handle::{FsmHandle, QueryError};
@@ -56,6 +57,10 @@ pub(super) enum Job {
         done: Answer<()>,
     },
     OpenSnapshot {
+        answer: Answer<Frozen>,
+    },
+    /// As [`Job::OpenSnapshot`], of the present state in any case.
+    OpenPresent {
         answer: Answer<Frozen>,
     },
     ReadSnapshot {
@@ -183,6 +188,10 @@ impl Worker {
             Job::OpenSnapshot { answer } => {
                 let _ = answer.send(self.open_snapshot());
             }
+            Job::OpenPresent { answer } => {
+                let frozen = self.machine.freeze();
+                let _ = answer.send(frozen.map(|frozen| self.hand_out(frozen)));
+            }
             Job::ReadSnapshot { ticket, answer } => {
                 let _ = answer.send(self.read_snapshot(ticket));
             }
@@ -264,15 +273,19 @@ impl Worker {
             Some(frozen) => frozen,
             None => self.machine.freeze()?,
         };
+        Ok(self.hand_out(frozen))
+    }
+
+    fn hand_out(&mut self, frozen: FrozenState) -> Frozen {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.cursors
             .insert(ticket, (frozen.generation, frozen.cursor));
-        Ok(Frozen {
+        Frozen {
             ticket,
             host: frozen.host,
             previous: frozen.previous,
-        })
+        }
     }
 
     fn read_snapshot(&mut self, ticket: Ticket) -> Result<SnapshotRead, FsmError> {

@@ -42,7 +42,11 @@ pub(super) fn standing(consensus: &Consensus) -> Standing {
     match membership.get_node(&local.id) {
         Some(node) if node.instance != local.instance => Standing::Stranger,
         Some(node) if *node == local.info() => Standing::Member,
-        Some(_) => Standing::Moved(membership.nodes().map(|(_, node)| node.clone()).collect()),
+        Some(_) => {
+            // Where this node was known before, somebody else may be now.
+            let others = membership.nodes().filter(|(id, _)| **id != local.id);
+            Standing::Moved(others.map(|(_, node)| node.clone()).collect())
+        }
         None => Standing::Stranger,
     }
 }
@@ -53,7 +57,7 @@ pub(super) enum Standing {
     Stranger,
     /// Known, here.
     Member,
-    /// Known at other addresses than it has now; and the members to tell.
+    /// Known at other addresses than it has now; and the other members, to tell them.
     Moved(Vec<NodeInfo>),
 }
 

@@ -94,6 +94,8 @@ impl Node {
             Standing::Moved(members) => {
                 let mut targets = config.join.clone();
                 targets.extend(members.into_iter().map(|member| member.http_addr));
+                // If it leads, or is alone, it is its own to tell.
+                targets.push(consensus.local().http_addr.clone());
                 let mover = Arc::clone(&consensus);
                 tasks.spawn("rejoin", async move {
                     if let Err(error) = join(&mover, &targets).await {

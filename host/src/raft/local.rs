@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::storage::{Database, Identity, StorageError};
+use crate::storage::{Database, Identity, StorageError, random_bytes};
 use crate::types::{ClusterId, InstanceId, NodeId, NodeInfo};
 
 /// This node's names and addresses. The cluster is unknown until it was bootstrapped or joined.
@@ -56,11 +56,7 @@ impl Local {
 
     /// Draws the id of a new cluster and joins it.
     pub(crate) async fn found_cluster(&self) -> Result<(), StorageError> {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id).map_err(|error| {
-            StorageError::Refused(format!("the system gives no random bytes: {error}"))
-        })?;
-        self.adopt_cluster(ClusterId(id)).await
+        self.adopt_cluster(ClusterId(random_bytes()?)).await
     }
 
     /// What the membership says of this node.

@@ -2,6 +2,7 @@
 //! membership changes. Knows no HTTP route.
 
 mod activation;
+mod backup;
 mod consensus;
 mod figures;
 mod health;
@@ -17,6 +18,7 @@ mod repair;
 mod status;
 
 pub use activation::{ActivateRequest, StartWith, Switched};
+pub use backup::{BackupError, BackupFile};
 pub use consensus::{Consensus, ConsensusParts};
 pub use health::Check;
 pub use local::Local;

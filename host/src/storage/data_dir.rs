@@ -12,6 +12,8 @@ use super::files::{Files, OsFiles};
 pub(super) const FORGOTTEN: &str = "the node has forgotten its votes: remove this node from the \
     cluster and start it anew, with a new --id and an empty --data-dir";
 
+pub(super) const LOCK: &str = "LOCK";
+
 /// A data directory that this process has to itself until the value is dropped.
 ///
 /// ```text
@@ -43,41 +45,57 @@ impl DataDir {
     }
 
     pub(super) fn open_in(files: Arc<dyn Files>, path: &Path) -> Result<Self, StorageError> {
-        let path = path.to_path_buf();
-        create_private(&*files, &path)?;
-        let lock_path = path.join("LOCK");
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(StorageError::io("open", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StorageError::Locked { dir: path }),
-            Err(TryLockError::Error(error)) => {
-                return Err(StorageError::io("lock", &lock_path)(error));
-            }
-        }
-        let dir = Self {
-            path,
-            files,
-            _lock: lock,
-        };
-        for folder in [dir.snapshots(), dir.modules(), dir.cache()] {
-            create_private(&*dir.files, &folder)?;
-        }
+        let dir = Self::claim(files, path)?;
+        dir.create_folders()?;
         dir.check_whole()?;
         Ok(dir)
     }
 
+    /// Opens a directory that is there to look at it: nothing in it is changed, made or repaired.
+    ///
+    /// # Errors
+    /// [`StorageError::NoNode`] when no node has ever used it, and as [`DataDir::open`].
+    pub fn inspect(path: impl AsRef<Path>) -> Result<Self, StorageError> {
+        let path = path.as_ref();
+        if !path.join(LOCK).is_file() {
+            return Err(StorageError::NoNode { dir: path.into() });
+        }
+        Ok(Self {
+            _lock: lock(path, OpenOptions::new().read(true))?,
+            path: path.to_path_buf(),
+            files: Arc::new(OsFiles),
+        })
+    }
+
+    /// Takes the directory, making it when it is not there, and nothing in it but the lock.
+    pub(super) fn claim(files: Arc<dyn Files>, path: &Path) -> Result<Self, StorageError> {
+        create_private(&*files, path)?;
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        Ok(Self {
+            _lock: lock(path, options)?,
+            path: path.to_path_buf(),
+            files,
+        })
+    }
+
+    pub(super) fn create_folders(&self) -> Result<(), StorageError> {
+        for folder in [self.snapshots(), self.modules(), self.cache()] {
+            create_private(&*self.files, &folder)?;
+        }
+        Ok(())
+    }
+
     /// A log that was lost is not an empty one: a node that forgot its votes and entries could
     /// elect a leader that lacks what it once acknowledged.
-    fn check_whole(&self) -> Result<(), StorageError> {
+    pub(super) fn check_whole(&self) -> Result<(), StorageError> {
         let database = self.database();
         let used = |folder: &Path| {
-            let mut entries =
-                std::fs::read_dir(folder).map_err(StorageError::io("list", folder))?;
+            let mut entries = match std::fs::read_dir(folder) {
+                // A directory that is only looked at.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                entries => entries.map_err(StorageError::io("list", folder))?,
+            };
             Ok::<_, StorageError>(entries.next().is_some())
         };
         let new = || {
@@ -85,6 +103,10 @@ impl DataDir {
             Ok::<_, StorageError>(new)
         };
         if !database.exists() && !new()? {
+            if self.unfinished_database().exists() {
+                let dir = self.path.clone();
+                return Err(StorageError::Unfinished { dir });
+            }
             let reason = format!("it is gone, and {FORGOTTEN}");
             return Err(StorageError::damaged(database.display(), reason));
         }
@@ -99,6 +121,11 @@ impl DataDir {
     /// The database: whose directory it is, and small things.
     pub fn database(&self) -> PathBuf {
         self.path.join("node.redb")
+    }
+
+    /// The database before it has its name.
+    pub(super) fn unfinished_database(&self) -> PathBuf {
+        self.database().with_extension("tmp")
     }
 
     /// The log: entries, vote and indexes.
@@ -119,6 +146,19 @@ impl DataDir {
     /// The folder of what can be made again from the rest.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
+    }
+}
+
+/// Locks the directory `path` by a file in it.
+fn lock(path: &Path, options: &OpenOptions) -> Result<File, StorageError> {
+    let lock_path = path.join(LOCK);
+    let lock = options
+        .open(&lock_path)
+        .map_err(StorageError::io("open", &lock_path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StorageError::Locked { dir: path.into() }),
+        Err(TryLockError::Error(error)) => Err(StorageError::io("lock", &lock_path)(error)),
     }
 }
 

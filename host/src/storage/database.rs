@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use redb::backends::InMemoryBackend;
 use redb::{
     Builder, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, WriteTransaction,
 };
@@ -11,10 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::data_dir::FORGOTTEN;
-use super::files::{Files, OsFiles, publish, remove, sync_names};
+use super::draft::Draft;
+use super::files::{Files, OsFiles, sync_names};
+use super::identity::random_bytes;
 use super::schema::{IDENTITY, META, SCHEMA, SCHEMA_VERSION, decode_meta, encode_meta};
 use super::{Identity, Origin, StorageError};
 use crate::types::{ClusterId, InstanceId, NodeId};
+
+const NO_NODE_ID: &str = "this data directory has no node id yet";
 
 /// Memory for pages of the database, in bytes. There are few.
 const CACHE_BYTES: usize = 1 << 20;
@@ -54,19 +59,25 @@ impl Database {
         Self::prepare(redb)
     }
 
-    /// Makes a new database under another name first: redb does it in several steps, and refuses a
-    /// file that lost its power between them.
     fn create(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
-        let temp = path.with_extension("tmp");
-        remove(files, &temp)?;
-        let file = files
-            .append(&temp)
-            .map_err(StorageError::io("create", &temp))?;
-        let redb = builder()
-            .create(&temp)
-            .map_err(|error| StorageError::io("create", &temp)(std::io::Error::other(error)))?;
-        drop(Self::prepare(redb)?);
-        publish(files, &file, &temp, path)
+        let (draft, _) = Draft::begin(files, path)?;
+        draft.publish(files)
+    }
+
+    /// Opens a copy in memory, of which nothing comes back to the file.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub(super) fn read_copy(path: &Path) -> Result<Self, StorageError> {
+        let bytes = std::fs::read(path).map_err(StorageError::io("read", path))?;
+        if bytes.is_empty() {
+            return Err(StorageError::damaged(path.display(), "it is empty"));
+        }
+        let memory = InMemoryBackend::new();
+        let failed = |error| StorageError::io("copy", path)(std::io::Error::other(error));
+        memory.set_len(bytes.len() as u64).map_err(failed)?;
+        memory.write(0, &bytes).map_err(failed)?;
+        Self::with_backend(memory)
     }
 
     /// Opens a database on any storage: tests lose unsynced writes with it, or fail on command.
@@ -80,7 +91,7 @@ impl Database {
         Self::prepare(redb)
     }
 
-    fn prepare(redb: redb::Database) -> Result<Self, StorageError> {
+    pub(super) fn prepare(redb: redb::Database) -> Result<Self, StorageError> {
         let database = Self {
             redb: Arc::new(redb),
         };
@@ -156,18 +167,29 @@ impl Database {
             let text = format!("this data directory is node {node_id}'s already");
             return Err(StorageError::Refused(text));
         }
-        let mut instance = [0; 16];
-        getrandom::fill(&mut instance).map_err(|error| {
-            StorageError::Refused(format!("the system gives no random bytes: {error}"))
-        })?;
         let identity = Identity {
             node_id,
-            instance: InstanceId(instance),
+            instance: InstanceId(random_bytes()?),
             cluster: None,
             origin,
         };
         self.write_meta(IDENTITY, &identity)?;
         Ok(identity)
+    }
+
+    /// Has the node leave its cluster for one that goes on with the same log. Durable on return.
+    pub(super) fn succeed_cluster(&self) -> Result<ClusterId, StorageError> {
+        let Some(mut identity) = self.identity()? else {
+            return Err(StorageError::Refused(NO_NODE_ID.into()));
+        };
+        let Some(cluster) = identity.cluster else {
+            let text = "this node has not joined a cluster yet";
+            return Err(StorageError::Refused(text.into()));
+        };
+        let successor = cluster.successor(ClusterId(random_bytes()?));
+        identity.cluster = Some(successor);
+        self.write_meta(IDENTITY, &identity)?;
+        Ok(successor)
     }
 
     /// Binds the database to `cluster`, for good. Durable on return; done again it does nothing.
@@ -177,9 +199,7 @@ impl Database {
     /// when it has no identity yet.
     pub fn adopt_cluster(&self, cluster: ClusterId) -> Result<Identity, StorageError> {
         let Some(mut identity) = self.identity()? else {
-            return Err(StorageError::Refused(
-                "this data directory has no node id yet".into(),
-            ));
+            return Err(StorageError::Refused(NO_NODE_ID.into()));
         };
         match identity.cluster {
             Some(found) if found != cluster => Err(StorageError::OtherCluster {
@@ -257,7 +277,7 @@ pub(super) fn put_meta<T: Serialize>(
     Ok(())
 }
 
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     let mut builder = redb::Database::builder();
     builder
         .set_cache_size(CACHE_BYTES)

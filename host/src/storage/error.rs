@@ -19,6 +19,26 @@ pub enum StorageError {
         /// The directory.
         dir: PathBuf,
     },
+    /// There is no node in the directory.
+    #[error("{} is not the data directory of a node: name the one that it is started with", dir.display())]
+    NoNode {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A node is to be made in a directory that has something in it already.
+    #[error("{} is not empty, it has {found}: choose an empty or a new --data-dir", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// The name of something in it.
+        found: String,
+    },
+    /// A restore into the directory did not come to its end.
+    #[error("the restore into {} was not finished: run `rkvd restore` once more", dir.display())]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The data directory belongs to another node.
     #[error(
         "this data directory belongs to node {found}, not to node {wanted}: \

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::StorageError;
 use crate::types::{ClusterId, InstanceId, NodeId};
 
 /// Whom a data directory belongs to. Written once, and completed once by the cluster.
@@ -24,4 +25,16 @@ pub enum Origin {
     Bootstrap,
     /// It joined, so it waits to be added and must never found a cluster of its own.
     Join,
+}
+
+/// Sixteen bytes that nobody else draws: the name of a cluster, of a data directory, or of a file.
+///
+/// # Errors
+/// [`StorageError::Refused`] when the system gives none.
+pub fn random_bytes() -> Result<[u8; 16], StorageError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        StorageError::Refused(format!("the system gives no random bytes: {error}"))
+    })?;
+    Ok(bytes)
 }

@@ -1,6 +1,5 @@
 //! The log: what openraft writes.
 
-use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +9,6 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend};
 use parking_lot::Mutex;
 use redb::StorageBackend;
-use redb::backends::FileBackend;
 use tokio::sync::oneshot;
 
 use super::data_dir::FORGOTTEN;
@@ -19,7 +17,7 @@ use super::log_reader;
 use super::queue::{Done, Op};
 use super::schema::weight;
 use super::tail::Tail;
-use super::wal::{Marks, Wal, WalReader};
+use super::wal::{Marks, Wal, WalReader, backend};
 use super::writer::Writer;
 use super::{DataDir, Database, PurgeFloor, StorageError, WriterStats};
 use crate::failpoint;
@@ -27,7 +25,7 @@ use crate::metrics::LogMetrics;
 use crate::types::{Entry, LogId, LogIndex, TypeConfig, Vote};
 
 /// Bytes by which the log's file grows, and in which its space is used again.
-const EXTENT_BYTES: u64 = 4 << 20;
+pub(super) const EXTENT_BYTES: u64 = 4 << 20;
 
 /// The file of a log, not yet read.
 #[derive(Debug)]
@@ -56,18 +54,14 @@ impl LogFile {
                 let reason = format!("it is gone, and {FORGOTTEN}");
                 return Err(StorageError::damaged(path.display(), reason));
             }
-            Wal::create(files, path, EXTENT_BYTES)?;
+            Wal::create(files, path, EXTENT_BYTES, None)?;
         }
         // The file's name must be on disk before anything in it is relied upon, also when it was
         // there: who gave it may have been killed before this.
         sync_names(files, path.parent().unwrap_or(Path::new(".")))?;
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(StorageError::io("open", path))?;
-        let backend = FileBackend::new(file)
-            .map_err(|error| StorageError::io("open", path)(io::Error::other(error)))?;
         Ok(Self {
             path: path.to_owned(),
-            ..Self::with_backend(backend)
+            ..Self::with_backend(backend(path)?)
         })
     }
 

@@ -199,8 +199,12 @@ impl SnapshotFile {
         self.inner.verified.store(true, Ordering::Relaxed);
     }
 
-    /// Compares the sha256, which takes seconds for a gigabyte.
-    pub(super) fn verify_checksum(&self) -> Result<(), StorageError> {
+    /// Compares the sha256, which takes seconds for a gigabyte. `on_read` is told of bytes as they
+    /// are read.
+    ///
+    /// # Errors
+    /// [`StorageError::Damaged`], or what the file system says.
+    pub fn verify_checksum(&self, mut on_read: impl FnMut(u64)) -> Result<(), StorageError> {
         let mut sha256 = Sha256::new();
         let mut buffer = vec![0; HASH_BYTES];
         let mut offset = 0;
@@ -211,6 +215,7 @@ impl SnapshotFile {
             sha256.update(&buffer[..wanted]);
             offset += wanted as u64;
             left -= wanted as u64;
+            on_read(wanted as u64);
         }
         if <[u8; 32]>::from(sha256.finalize()) != self.inner.trailer.sha256 {
             return Err(StorageError::damaged(

@@ -92,6 +92,19 @@ impl SnapshotStore {
         SnapshotWriter::begin(self.folder.clone(), meta, head)
     }
 
+    /// Starts a snapshot that is not one of the kept ones, and takes none's place: its file is gone
+    /// when nobody reads it any more.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], such as a full disk.
+    pub fn begin_passing(
+        &self,
+        meta: SnapshotMeta,
+        head: Vec<u8>,
+    ) -> Result<SnapshotWriter, StorageError> {
+        SnapshotWriter::begin_passing(self.folder.clone(), meta, head)
+    }
+
     /// Starts, or goes on with, receiving the snapshot that a peer calls `id`. Takes over from a
     /// transfer that may still be under way, and deletes what arrived of any other snapshot.
     ///

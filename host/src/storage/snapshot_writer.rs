@@ -26,6 +26,8 @@ enum Kind {
     Snapshot,
     /// It is the state from before an activation.
     Previous,
+    /// It is read by whoever had it written, and is gone with that.
+    Passing,
 }
 
 impl Kind {
@@ -33,13 +35,14 @@ impl Kind {
         match self {
             Self::Snapshot => "snapshot-before-publish",
             Self::Previous => "previous-before-publish",
+            Self::Passing => "backup-before-download",
         }
     }
 
     fn after_publish(self) -> &'static str {
         match self {
-            Self::Snapshot => "snapshot-after-publish",
             Self::Previous => "previous-after-publish",
+            Self::Snapshot | Self::Passing => "snapshot-after-publish",
         }
     }
 }
@@ -84,6 +87,17 @@ impl SnapshotWriter {
             head: Vec::new(),
         };
         Self::create(folder, dest, Kind::Previous, header)
+    }
+
+    /// Starts a file that is no snapshot of this node's.
+    pub(super) fn begin_passing(
+        folder: Arc<Folder>,
+        meta: SnapshotMeta,
+        head: Vec<u8>,
+    ) -> Result<Self, StorageError> {
+        // A name that it will not have; the temporary one is derived from it.
+        let dest = folder.path(&stem(meta.last_log_id), SNAPSHOT_EXTENSION);
+        Self::create(folder, dest, Kind::Passing, Header { meta, head })
     }
 
     fn create(
@@ -135,7 +149,8 @@ impl SnapshotWriter {
     }
 
     /// Completes the file, puts it on disk under its name, and deletes those of its kind that are
-    /// one too many. One with the same last log id is replaced.
+    /// one too many. One with the same last log id is replaced. One that passes through has no name
+    /// from now on, and stays readable while it is open.
     ///
     /// # Errors
     /// [`StorageError::Superseded`] or [`StorageError::Io`]: the snapshots are as they were before.
@@ -156,6 +171,11 @@ impl SnapshotWriter {
         if *replacements != self.replacements {
             return Err(StorageError::Superseded);
         }
+        if self.kind == Kind::Passing {
+            let file = SnapshotFile::open(&self.temp)?;
+            file.mark_verified();
+            return Ok(file);
+        }
         publish(&*self.folder.files, &self.file, &self.temp, &self.dest)?;
         failpoint::crash_at(self.kind.after_publish());
         let snapshot = SnapshotFile::open(&self.dest)?;
@@ -163,6 +183,7 @@ impl SnapshotWriter {
         match self.kind {
             Kind::Snapshot => self.folder.adopt(snapshot.clone()),
             Kind::Previous => self.folder.remove_previous_except(&self.dest)?,
+            Kind::Passing => {}
         }
         Ok(snapshot)
     }
@@ -187,7 +208,8 @@ impl SnapshotWriter {
 
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
-        // Gone already when it was published. What cannot be deleted now is at the next start.
+        // Gone already when it was published; what passes through needs no name. What cannot be deleted
+        // now is at the next start.
         let _ = remove(&*self.folder.files, &self.temp);
     }
 }

@@ -53,6 +53,11 @@ impl TrapLedger {
         self.traps.get(&(since, index)).copied()
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.traps.len()
+    }
+
     /// The entries behind `index` that some module trapped on.
     pub fn behind(&self, index: LogIndex) -> Vec<LogIndex> {
         let entries = self.traps.keys().map(|(_, entry)| *entry);

@@ -14,6 +14,8 @@ mod recovery;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 use openraft::LogIdOptionExt;
 use parking_lot::{RwLock, RwLockReadGuard};
 use redb::StorageBackend;
+use redb::backends::FileBackend;
 
 pub(super) use self::frame::Frame;
 use self::frame::{Record, Sealed};
@@ -29,6 +32,7 @@ use self::layout::{FRAMES_AT, Header, SLOTS_AT, Superblock};
 use self::map::{Map, Place};
 use super::StorageError;
 use super::files::{Files, publish, remove};
+use super::identity::random_bytes;
 use super::schema::{decode_entry, weight};
 use crate::types::{Entry, LogIndex};
 
@@ -91,11 +95,12 @@ struct Extent {
 }
 
 impl Wal {
-    /// Makes the file `path`, empty. Durable on return.
+    /// Makes the file `path`, with `first` in it or empty. Durable on return.
     pub(super) fn create(
         files: &dyn Files,
         path: &Path,
         extent_bytes: u64,
+        first: Option<&mut Frame>,
     ) -> Result<(), StorageError> {
         let temp = path.with_extension("tmp");
         remove(files, &temp)?;
@@ -105,6 +110,9 @@ impl Wal {
         files
             .write(&file, &new_file(extent_bytes)?)
             .map_err(StorageError::io("write", &temp))?;
+        if let Some(first) = first {
+            Self::open(Box::new(backend(&temp)?), temp.clone())?.commit(first)?;
+        }
         publish(files, &file, &temp, path)
     }
 
@@ -123,11 +131,31 @@ impl Wal {
             superblock,
             path,
         });
-        recovery::recover(source, (length - SLOTS_AT) / superblock.slot)
+        let slots = length - SLOTS_AT;
+        // It grows by whole slots. What is left of a file that was cut must not pass for a shorter log.
+        if !slots.is_multiple_of(superblock.slot) {
+            return Err(source.damaged(format!("it is cut off behind {length} bytes")));
+        }
+        recovery::recover(source, slots / superblock.slot)
     }
 
     pub(super) fn marks(&self) -> Marks {
         self.marks
+    }
+
+    /// Whether the frame that comes next was begun and does not read back: the power failed, or its
+    /// bytes changed since.
+    pub(super) fn is_torn(&self) -> Result<bool, StorageError> {
+        let mut start = [0; Sealed::HEADER];
+        let room = self
+            .extents
+            .back()
+            .map_or(0, |last| self.end_of(last) - self.end);
+        if room < start.len() as u64 {
+            return Ok(false);
+        }
+        self.source.read(self.end, &mut start)?;
+        Ok(Sealed::number_of(&start) == self.next_frame)
     }
 
     pub(super) fn reader(&self) -> WalReader {
@@ -377,12 +405,16 @@ impl Stored<'_> {
     }
 }
 
+/// A file, to be read and written.
+pub(super) fn backend(path: &Path) -> Result<FileBackend, StorageError> {
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(StorageError::io("open", path))?;
+    FileBackend::new(file).map_err(|error| StorageError::io("open", path)(io::Error::other(error)))
+}
+
 /// The content of a new file.
 pub(super) fn new_file(extent_bytes: u64) -> Result<Vec<u8>, StorageError> {
-    let mut id = FileId::default();
-    getrandom::fill(&mut id).map_err(|error| {
-        StorageError::Refused(format!("the system gives no random bytes: {error}"))
-    })?;
+    let id: FileId = random_bytes()?;
     let slot = extent_bytes.max(2 * FRAMES_AT);
     Ok(Superblock { id, slot }.encode())
 }
