@@ -1,9 +1,8 @@
 //! The state machine as the rest of the node sees it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Weak;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -21,9 +20,6 @@ use crate::metrics::FsmMetrics;
 use crate::storage::{SnapshotFile, SnapshotStore};
 use crate::types::{Failure, LogIndex, Mark, ModuleId, NodeId, StateDigest, TrapKind};
 
-/// Queries that may wait for the thread. More are refused: their answers would come too late.
-const MAX_WAITING_QUERIES: usize = 16_384;
-
 /// Commands are refused above this share of the module's memory limit: what is left is for the
 /// entries that are in the log already.
 const SOFT_MEMORY_PERCENT: u64 = 90;
@@ -31,9 +27,6 @@ const SOFT_MEMORY_PERCENT: u64 = 90;
 /// Why a query has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum QueryError {
-    /// Too many queries wait already.
-    #[error("too many queries are waiting")]
-    Overloaded,
     /// The thread has ended, or cannot go on.
     #[error("the state machine has stopped: {0}")]
     Stopped(String),
@@ -61,7 +54,6 @@ pub struct FsmHandle {
     events: Events,
     metrics: FsmMetrics,
     pulse: Weak<()>,
-    waiting_queries: Arc<AtomicUsize>,
 }
 
 impl FsmHandle {
@@ -82,7 +74,6 @@ impl FsmHandle {
             events,
             metrics,
             pulse,
-            waiting_queries: Arc::default(),
         }
     }
 
@@ -98,16 +89,18 @@ impl FsmHandle {
         answered.await.map_err(|_| FsmError::Ended)?
     }
 
-    /// Asks the module on the state as it is.
-    pub async fn query(&self, query: Bytes) -> Result<Bytes, QueryError> {
+    /// Asks the module on the state as it is: an answer for each query, or what befell them all.
+    pub async fn query(
+        &self,
+        queries: Vec<Bytes>,
+    ) -> Result<Vec<Result<Bytes, QueryError>>, QueryError> {
         if let Some(quarantine) = self.shared.quarantine() {
             return Err(QueryError::Quarantined(quarantine.reason));
         }
-        let _waiting = Waiting::enter(&self.waiting_queries).ok_or(QueryError::Overloaded)?;
         let (answer, answered) = oneshot::channel();
         let ended = || QueryError::Stopped("its thread has ended".to_owned());
         self.jobs
-            .send(Job::Query { query, answer })
+            .send(Job::Query { queries, answer })
             .map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
@@ -298,21 +291,5 @@ impl FsmHandle {
             fingerprint: ModuleId(self.registry.fingerprint()),
             ..status
         }
-    }
-}
-
-/// Counts a query while it waits, whatever becomes of its future.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn enter(count: &'a AtomicUsize) -> Option<Self> {
-        let waiting = Self(count);
-        (count.fetch_add(1, Ordering::Relaxed) < MAX_WAITING_QUERIES).then_some(waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

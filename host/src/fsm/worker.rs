@@ -2,7 +2,7 @@
 //!
 //! One thread, because the instance is single-threaded and needs a deep stack of its own. The queue
 //! is unbounded as a channel, and bounded by its senders: openraft has one apply or install under
-//! way at a time, a snapshot one chunk, and [`FsmHandle`] counts queries.
+//! way at a time, a snapshot one chunk, and reads two batches of queries.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ use crate::storage::SnapshotFile;
 use crate::types::{Entry, LogId, LogIndex, StateDigest, StoredMembership, TypeConfig};
 use crate::wasm::{Snapshot, THREAD_STACK_BYTES};
 
-/// Queries that one call into the guest answers.
-const QUERY_BATCH: usize = 256;
-
 /// An entry, and whoever waits for it to be applied.
 pub(super) type Applicable = (Entry, Option<ApplyResponder<TypeConfig>>);
 
 /// The answer to a job that may find the node stopped.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, FsmError>>;
+
+/// An answer to each query, or what befell them all.
+type Answers = Result<Vec<Result<Bytes, QueryError>>, QueryError>;
 
 /// What the thread is asked to do.
 pub(super) enum Job {
@@ -46,8 +46,8 @@ pub(super) enum Job {
         done: Answer<()>,
     },
     Query {
-        query: Bytes,
-        answer: oneshot::Sender<Result<Bytes, QueryError>>,
+        queries: Vec<Bytes>,
+        answer: oneshot::Sender<Answers>,
     },
     Applied {
         answer: Answer<(Option<LogId>, StoredMembership)>,
@@ -147,29 +147,14 @@ struct Worker {
 impl Worker {
     fn run(mut self, queue: &Receiver<Job>) {
         while let Ok(job) = queue.recv() {
-            let mut next = Some(job);
-            while let Some(job) = next.take() {
-                next = self.handle(job, queue);
-            }
+            self.handle(job);
         }
     }
 
-    /// Does one job. Queries that follow each other are answered together; the job behind them, if
-    /// it was taken from the queue for that, comes back.
-    fn handle(&mut self, job: Job, queue: &Receiver<Job>) -> Option<Job> {
+    fn handle(&mut self, job: Job) {
         match job {
-            Job::Query { query, answer } => {
-                let mut batch = vec![(query, answer)];
-                let mut behind = None;
-                while batch.len() < QUERY_BATCH && behind.is_none() {
-                    match queue.try_recv() {
-                        Ok(Job::Query { query, answer }) => batch.push((query, answer)),
-                        Ok(other) => behind = Some(other),
-                        Err(_) => break,
-                    }
-                }
-                self.query(batch);
-                return behind;
+            Job::Query { queries, answer } => {
+                let _ = answer.send(self.query(&queries));
             }
             Job::Apply { entries, done } => {
                 let _ = done.send(self.apply(entries));
@@ -208,7 +193,6 @@ impl Worker {
                 let _ = done.send(repaired);
             }
         }
-        None
     }
 
     fn apply(&mut self, applicable: Vec<Applicable>) -> Result<(), FsmError> {
@@ -228,43 +212,32 @@ impl Worker {
         Ok(())
     }
 
-    fn query(&mut self, batch: Vec<(Bytes, oneshot::Sender<Result<Bytes, QueryError>>)>) {
-        let queries: Vec<&[u8]> = batch.iter().map(|(query, _)| &query[..]).collect();
+    fn query(&mut self, queries: &[Bytes]) -> Answers {
+        let asked: Vec<&[u8]> = queries.iter().map(|query| &query[..]).collect();
         let generation = self.machine.generation;
         let started = Instant::now();
-        let answers = self.machine.query(&queries);
+        let answers = self.machine.query(&asked);
         self.machine.metrics.answered(started);
-        self.shared.count_queries(batch.len());
+        self.shared.count_queries(queries.len());
         if self.machine.generation != generation {
             self.publish();
         }
-        let mut answers = match answers {
-            Ok(Some(answers)) => answers.into_iter(),
-            Ok(None) => {
-                for (_, answer) in batch {
-                    let _ = answer.send(Err(QueryError::NoModule));
-                }
-                return;
-            }
-            Err(error) => {
+        let answers = answers
+            .map_err(|error| {
                 tracing::error!(%error, "the state machine cannot answer");
-                for (_, answer) in batch {
-                    let _ = answer.send(Err(QueryError::Quarantined(error.to_string())));
-                }
-                return;
-            }
-        };
-        for (_, answer) in batch {
-            let outcome = match answers.next() {
-                Some(Ok(bytes)) => Ok(Bytes::from(bytes)),
-                Some(Err(QueryFault::Refused(failure))) => Err(QueryError::Refused(failure)),
-                Some(Err(QueryFault::Trapped(kind))) => Err(QueryError::Trapped(kind)),
-                None => Err(QueryError::Stopped(
-                    "the module gave too few answers".to_owned(),
-                )),
-            };
-            let _ = answer.send(outcome);
+                QueryError::Quarantined(error.to_string())
+            })?
+            .ok_or(QueryError::NoModule)?;
+        if answers.len() != queries.len() {
+            let reason = format!("{} queries got {} answers", queries.len(), answers.len());
+            return Err(QueryError::Stopped(reason));
         }
+        let given = |answer| match answer {
+            Ok(bytes) => Ok(Bytes::from(bytes)),
+            Err(QueryFault::Refused(failure)) => Err(QueryError::Refused(failure)),
+            Err(QueryFault::Trapped(kind)) => Err(QueryError::Trapped(kind)),
+        };
+        Ok(answers.into_iter().map(given).collect())
     }
 
     /// Opens the state of the last checkpoint that asked for a snapshot, or the present one.

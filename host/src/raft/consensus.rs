@@ -15,11 +15,12 @@ use super::local::Local;
 use super::network::Network;
 use super::propose_error::ProposeError;
 use super::read_index::{ReadBarrier, ReadError, RoundError};
+use super::reads::{ReadServer, Reads};
 use super::repair::Repairs;
 use crate::clock;
 use crate::config::RequestLimits;
 use crate::failpoint;
-use crate::fsm::{Events, FsmHandle, QueryError, StateMachine};
+use crate::fsm::{Events, FsmHandle, StateMachine};
 use crate::metrics::ConsensusMetrics;
 use crate::request_id;
 use crate::storage::{LogStore, Origin, SnapshotStore};
@@ -60,7 +61,8 @@ pub struct ConsensusParts {
 #[derive(Debug)]
 pub struct Consensus {
     pub(super) parts: ConsensusParts,
-    barrier: ReadBarrier,
+    reads: Reads,
+    read_server: ReadServer,
     in_flight: Semaphore,
     /// When a leader last sent something here. openraft remembers a leader until it hears of the
     /// next, and clients should not be sent to one that is gone.
@@ -80,12 +82,18 @@ impl Consensus {
             parts.raft.clone(),
             parts.network.clone(),
             parts.limits.request_timeout,
-            parts.tasks.clone(),
         );
+        let read_server = ReadServer {
+            barrier,
+            fsm: parts.fsm.clone(),
+            deadline: parts.limits.request_timeout,
+        };
+        let reads = Reads::start(read_server.clone(), &parts.tasks);
         let in_flight = Semaphore::new(parts.limits.max_in_flight);
         Self {
             parts,
-            barrier,
+            reads,
+            read_server,
             in_flight,
             heard_leader: Mutex::new(Instant::now()),
             recorder: ConsensusMetrics::default(),
@@ -199,31 +207,23 @@ impl Consensus {
 
     /// Asks the module, on a state that reflects every write acknowledged before this call.
     pub async fn query(&self, query: Bytes) -> Result<Bytes, ReadError> {
-        self.catch_up().await?;
-        self.query_stale(query).await
+        self.reads.linearizable(query).await
     }
 
     /// Waits until this node's state reflects every write acknowledged before this call.
     pub async fn catch_up(&self) -> Result<(), ReadError> {
-        let index = self.barrier.index().await?;
-        if self.parts.fsm.applied() >= Some(index) {
-            return Ok(());
-        }
-        let timeout = self.parts.limits.request_timeout;
-        tokio::time::timeout(timeout, self.parts.fsm.wait_applied(index))
-            .await
-            .map_err(|_| ReadError::Deadline(timeout))?
-            .map_err(read_error)
+        self.read_server.catch_up().await
     }
 
     /// Asks the module on this node's state as it is.
     pub async fn query_stale(&self, query: Bytes) -> Result<Bytes, ReadError> {
-        self.parts.fsm.query(query).await.map_err(read_error)
+        self.reads.stale(query).await
     }
 
     /// A read index, if this node leads.
     pub(crate) async fn read_index_as_leader(&self) -> Result<LogIndex, ReadError> {
-        self.barrier
+        self.read_server
+            .barrier
             .index_as_leader()
             .await
             .map_err(|error| match error {
@@ -410,16 +410,5 @@ impl Consensus {
 
     pub(crate) fn snapshots(&self) -> &SnapshotStore {
         &self.parts.snapshots
-    }
-}
-
-fn read_error(error: QueryError) -> ReadError {
-    match error {
-        QueryError::Overloaded => ReadError::Overloaded,
-        QueryError::Stopped(reason) => ReadError::Stopped(reason),
-        QueryError::Quarantined(reason) => ReadError::Quarantined(reason),
-        QueryError::NoModule => ReadError::NoModule,
-        QueryError::Refused(failure) => ReadError::Refused(failure),
-        QueryError::Trapped(kind) => ReadError::Trapped(kind),
     }
 }

@@ -14,6 +14,7 @@ mod modules;
 mod network;
 mod propose_error;
 mod read_index;
+mod reads;
 mod repair;
 mod status;
 

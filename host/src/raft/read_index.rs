@@ -1,21 +1,14 @@
-//! Linearizable reads: one ReadIndex round for all reads that wait (Raft thesis §6.4).
-//!
-//! A read joins the round that starts after it arrived, never one under way: the round's index was
-//! taken before the read began, and could miss a write that the reader has seen.
+//! Read indexes (Raft thesis §6.4): of this node if it leads, else of the leader.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ForwardToLeader, LinearizableReadError, RaftError};
 use openraft::{ReadPolicy, ServerState};
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use super::network::{CallError, ControlRequest, ControlResponse, Network};
 use crate::failpoint;
 use crate::fsm::StateMachine;
-use crate::tasks::Tasks;
 use crate::types::{LogIndex, TypeConfig};
 
 /// Why a linearizable read was not served. Nothing was changed: all of them can be repeated.
@@ -50,22 +43,12 @@ pub enum ReadError {
     Trapped(crate::types::TrapKind),
 }
 
-type Waiter = oneshot::Sender<Result<LogIndex, ReadError>>;
-
-/// Turns many reads into few rounds.
+/// Asks for read indexes.
 #[derive(Debug, Clone)]
 pub(super) struct ReadBarrier {
     raft: openraft::Raft<TypeConfig, StateMachine>,
     network: Network,
     deadline: Duration,
-    rounds: Arc<Mutex<Rounds>>,
-    tasks: Tasks,
-}
-
-#[derive(Debug, Default)]
-struct Rounds {
-    running: bool,
-    waiting: Vec<Waiter>,
 }
 
 impl ReadBarrier {
@@ -73,55 +56,21 @@ impl ReadBarrier {
         raft: openraft::Raft<TypeConfig, StateMachine>,
         network: Network,
         deadline: Duration,
-        tasks: Tasks,
     ) -> Self {
         Self {
             raft,
             network,
             deadline,
-            rounds: Arc::default(),
-            tasks,
         }
     }
 
     /// An index such that a state that has applied it reflects every write acknowledged before
     /// this call.
     pub(super) async fn index(&self) -> Result<LogIndex, ReadError> {
-        let (waiter, answer) = oneshot::channel();
-        let lead = {
-            let mut rounds = self.rounds.lock();
-            rounds.waiting.push(waiter);
-            !std::mem::replace(&mut rounds.running, true)
-        };
-        if lead {
-            // A task of its own: the read that happens to start the rounds may be cancelled.
-            let barrier = self.clone();
-            self.tasks
-                .spawn("read-index", async move { barrier.run().await });
-        }
-        let stopped = |_| ReadError::Stopped("it is shutting down".to_owned());
-        answer.await.map_err(stopped)?
-    }
-
-    async fn run(&self) {
-        loop {
-            let waiting = {
-                let mut rounds = self.rounds.lock();
-                if rounds.waiting.is_empty() {
-                    rounds.running = false;
-                    return;
-                }
-                std::mem::take(&mut rounds.waiting)
-            };
-            let round = tokio::time::timeout(self.deadline, self.round());
-            let index = round
-                .await
-                .unwrap_or(Err(ReadError::Deadline(self.deadline)));
-            for waiter in waiting {
-                // A reader that is gone needs no answer.
-                let _ = waiter.send(index.clone());
-            }
-        }
+        let round = tokio::time::timeout(self.deadline, self.round());
+        round
+            .await
+            .unwrap_or(Err(ReadError::Deadline(self.deadline)))
     }
 
     async fn round(&self) -> Result<LogIndex, ReadError> {

@@ -1,0 +1,159 @@
+//! Reads, served many at a time.
+//!
+//! A read costs little beside what it takes to have it served: a ReadIndex round, a hop to the state
+//! machine's thread and back. So reads that wait together share all of that. Linearizable and stale
+//! ones have a queue each: the latter wait for nobody.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::read_index::{ReadBarrier, ReadError};
+use crate::fsm::{FsmHandle, QueryError};
+use crate::tasks::Tasks;
+
+/// Reads that may wait in a queue. More are refused: their answers would come too late.
+const MAX_WAITING: usize = 16_384;
+
+/// Reads that are served together.
+const BATCH: usize = 256;
+
+/// A query, and whoever waits for its answer.
+#[derive(Debug)]
+struct Read {
+    query: Bytes,
+    answer: oneshot::Sender<Result<Bytes, ReadError>>,
+}
+
+/// The two queues of reads.
+#[derive(Debug)]
+pub(super) struct Reads {
+    linearizable: mpsc::Sender<Read>,
+    stale: mpsc::Sender<Read>,
+}
+
+impl Reads {
+    /// Serves reads for as long as `tasks` run.
+    pub(super) fn start(server: ReadServer, tasks: &Tasks) -> Self {
+        let (linearizable, waiting) = mpsc::channel(MAX_WAITING);
+        tasks.spawn("reads", server.clone().serve_linearizable(waiting));
+        let (stale, waiting) = mpsc::channel(MAX_WAITING);
+        tasks.spawn("stale-reads", server.serve_stale(waiting));
+        Self {
+            linearizable,
+            stale,
+        }
+    }
+
+    /// Asks the module, on a state that reflects every write acknowledged before this call.
+    pub(super) async fn linearizable(&self, query: Bytes) -> Result<Bytes, ReadError> {
+        read(&self.linearizable, query).await
+    }
+
+    /// Asks the module on this node's state as it is.
+    pub(super) async fn stale(&self, query: Bytes) -> Result<Bytes, ReadError> {
+        read(&self.stale, query).await
+    }
+}
+
+async fn read(queue: &mpsc::Sender<Read>, query: Bytes) -> Result<Bytes, ReadError> {
+    let (answer, answered) = oneshot::channel();
+    let stopped = || ReadError::Stopped("it is shutting down".to_owned());
+    match queue.try_send(Read { query, answer }) {
+        Ok(()) => answered.await.map_err(|_| stopped())?,
+        Err(mpsc::error::TrySendError::Full(_)) => Err(ReadError::Overloaded),
+        Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
+    }
+}
+
+/// What serving a read takes.
+#[derive(Debug, Clone)]
+pub(super) struct ReadServer {
+    pub(super) barrier: ReadBarrier,
+    pub(super) fsm: FsmHandle,
+    /// How long this node may take to apply what a read has to see.
+    pub(super) deadline: Duration,
+}
+
+impl ReadServer {
+    /// Waits until this node's state reflects every write acknowledged before this call.
+    pub(super) async fn catch_up(&self) -> Result<(), ReadError> {
+        let index = self.barrier.index().await?;
+        if self.fsm.applied() >= Some(index) {
+            return Ok(());
+        }
+        tokio::time::timeout(self.deadline, self.fsm.wait_applied(index))
+            .await
+            .map_err(|_| ReadError::Deadline(self.deadline))?
+            .map_err(ReadError::from)
+    }
+
+    async fn serve_linearizable(self, mut queue: mpsc::Receiver<Read>) {
+        while let Some(batch) = next_batch(&mut queue).await {
+            // Only reads that have arrived share the round: its index may miss a write that was
+            // acknowledged while it ran.
+            match self.catch_up().await {
+                Ok(()) => self.serve(batch).await,
+                Err(error) => refuse(batch, &error),
+            }
+        }
+    }
+
+    async fn serve_stale(self, mut queue: mpsc::Receiver<Read>) {
+        while let Some(batch) = next_batch(&mut queue).await {
+            self.serve(batch).await;
+        }
+    }
+
+    async fn serve(&self, batch: Vec<Read>) {
+        let (queries, answers): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|read| (read.query, read.answer))
+            .unzip();
+        let given = match self.fsm.query(queries).await {
+            Ok(given) => given,
+            Err(error) => vec![Err(error); answers.len()],
+        };
+        for (answer, given) in answers.into_iter().zip(given) {
+            // A reader that is gone needs no answer.
+            let _ = answer.send(given.map_err(ReadError::from));
+        }
+    }
+}
+
+/// The reads that wait, at least one; `None` when there will be none.
+async fn next_batch(queue: &mut mpsc::Receiver<Read>) -> Option<Vec<Read>> {
+    let mut batch = Vec::new();
+    while batch.is_empty() {
+        batch.push(queue.recv().await?);
+        // Requests that have arrived but were not yet looked at get their turn to join.
+        tokio::task::yield_now().await;
+        while batch.len() < BATCH
+            && let Ok(read) = queue.try_recv()
+        {
+            batch.push(read);
+        }
+        // Nothing is asked for a reader that has gone.
+        batch.retain(|read| !read.answer.is_closed());
+    }
+    Some(batch)
+}
+
+fn refuse(batch: Vec<Read>, error: &ReadError) {
+    for read in batch {
+        let _ = read.answer.send(Err(error.clone()));
+    }
+}
+
+impl From<QueryError> for ReadError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Stopped(reason) => Self::Stopped(reason),
+            QueryError::Quarantined(reason) => Self::Quarantined(reason),
+            QueryError::NoModule => Self::NoModule,
+            QueryError::Refused(failure) => Self::Refused(failure),
+            QueryError::Trapped(kind) => Self::Trapped(kind),
+        }
+    }
+}
