@@ -6,6 +6,7 @@ mod data_dirs;
 mod full_disk;
 mod interrupted;
 mod join;
+mod leadership;
 mod partition;
 mod quorum;
 mod removal;
