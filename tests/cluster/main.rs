@@ -11,6 +11,7 @@ mod partition;
 mod quorum;
 mod removal;
 mod restart;
+mod rolling;
 mod shutdown;
 mod snapshots;
 mod start;
