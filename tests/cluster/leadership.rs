@@ -1,7 +1,7 @@
 //! Leadership that is handed over on request, and removals that touch the leader or the quorum.
 
 use reqwest::Method;
-use rkv_tests::wait::GENEROUS;
+use rkv_tests::wait::{GENEROUS, check, until};
 use rkv_tests::{Cluster, Workload};
 use serde::Deserialize;
 
@@ -73,6 +73,32 @@ async fn a_node_that_has_just_died_does_not_get_leadership() {
 }
 
 #[tokio::test]
+async fn a_learner_does_not_get_leadership() {
+    let mut cluster = Cluster::start(1).await;
+    let learner = cluster.prepare();
+    // It dies before it has any of the log, so it is a member that is not promoted.
+    let armed = "log-before-commit=return".to_owned();
+    cluster.node_mut(learner).spec_mut().failpoints = Some(armed);
+    cluster.node_mut(learner).start();
+    until("there is a learner", GENEROUS, async || {
+        let stats = cluster.client(1).stats().await;
+        check(stats.learners == [learner], || format!("{stats:?}"))
+    })
+    .await;
+    let target = format!("/leader?id={learner}");
+    // The request that added it may have its turn still, and waits for it to catch up.
+    let problem = until("the node is refused", GENEROUS, async || {
+        let answer = cluster.client(1).post(&target, "").await;
+        check(answer.status != 503, || answer.to_string())?;
+        Ok(answer.problem(409))
+    })
+    .await;
+    assert_eq!(problem.code, "unfit_leader");
+    assert!(problem.detail.contains("learner"), "{problem:?}");
+    cluster.client(1).put("on", "x").await;
+}
+
+#[tokio::test]
 async fn a_leader_is_removed_under_writes_by_the_one_that_follows_it() {
     let mut cluster = Cluster::start(3).await;
     let old = cluster.leader().await;
@@ -140,13 +166,13 @@ async fn a_forced_removal_is_done_once_enough_voters_answer() {
     let problem = cluster.client(leader).delete(&target).await.problem(504);
     assert_eq!(problem.outcome.as_deref(), Some("unknown"));
     cluster.node_mut(dead).start();
-    rkv_tests::wait::until("the node is removed", GENEROUS, async || {
+    until("the node is removed", GENEROUS, async || {
         let target = removal(&cluster, alive);
         let answer = cluster
             .client(leader)
             .follow(Method::DELETE, &target, "")
             .await;
-        rkv_tests::wait::check([200, 404].contains(&answer.status), || answer.to_string())
+        check([200, 404].contains(&answer.status), || answer.to_string())
     })
     .await;
     cluster.forget(alive);
