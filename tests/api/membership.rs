@@ -83,6 +83,19 @@ async fn requests_without_a_usable_id_or_address_are_refused() {
 }
 
 #[tokio::test]
+async fn a_node_that_cannot_lead_is_refused_leadership() {
+    let three = three().await;
+    for node in three.roles() {
+        for target in ["/leader", "/leader?id=", "/leader?id=one", "/leader?id=-1"] {
+            node.post(target, "").await.problem(400);
+        }
+        let unknown = node.follow(Method::POST, "/leader?id=99", "").await;
+        assert_eq!(unknown.problem(404).code, "no_such_node");
+    }
+    assert_unchanged(&three).await;
+}
+
+#[tokio::test]
 async fn an_address_that_cannot_be_dialled_is_a_bad_request() {
     let three = three().await;
     for address in ["no-port", "127.0.0.1:99999", "http://127.0.0.1:1"] {

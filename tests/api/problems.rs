@@ -23,6 +23,7 @@ async fn a_wrong_method_is_a_405_that_names_the_right_ones() {
         (Method::DELETE, "/keys", &["GET", "POST"][..]),
         (Method::GET, "/nodes/1", &["POST", "DELETE"][..]),
         (Method::POST, "/join/1", &["DELETE"][..]),
+        (Method::GET, "/leader?id=1", &["POST"][..]),
         (Method::POST, "/health", &["GET"][..]),
         (Method::POST, "/servers", &["GET"][..]),
         (Method::DELETE, "/stats", &["GET"][..]),

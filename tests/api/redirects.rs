@@ -21,6 +21,7 @@ async fn every_write_on_a_follower_points_at_the_same_target_on_the_leader() {
         (Method::DELETE, "/nodes/9?addr=127.0.0.1:1"),
         (Method::DELETE, "/node/9?addr=127.0.0.1:1"),
         (Method::DELETE, "/join/9?addr=127.0.0.1:1"),
+        (Method::POST, "/leader?id=1"),
     ];
     for (method, target) in writes {
         let body = if target == "/keys" {

@@ -56,8 +56,7 @@ async fn a_removed_leader_is_succeeded() {
     let mut cluster = Cluster::start(3).await;
     let old = cluster.leader().await;
     cluster.client(old).put("before", "x").await;
-    let path = target(&cluster, "nodes", old);
-    cluster.client(old).delete(&path).await.expect(200);
+    remove(&cluster, &cluster.client(old), old).await;
     cluster.forget(old);
     let new = cluster.leader().await;
     let rest = cluster.ids();

@@ -17,9 +17,10 @@ use tokio::runtime::Runtime;
 use super::activation::{activate_request, start_of_rollback};
 use super::events::starting_point;
 use super::health::Probe;
+use super::leadership::heir;
 use super::listing::Listing;
 use super::modules::module_id;
-use super::nodes::{node_id, raft_addr};
+use super::nodes::{is_forced, node_id, raft_addr};
 use super::problem::Problem;
 use super::redirect::{Failed, locate};
 use super::request::{query_bytes, query_text};
@@ -54,6 +55,8 @@ fn parse_query(query: Option<&str>) {
     let problems = [
         Listing::parse(query).err(),
         raft_addr(query).err(),
+        is_forced(query).err(),
+        heir(query).err(),
         activate_request(query).err(),
         start_of_rollback(query).err(),
         starting_point(query, &headers).err(),
@@ -135,6 +138,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "node-ipv6",
             "/nodes/18446744073709551615?addr=[::1]:10001".to_owned(),
         ),
+        ("leader", "/leader?id=2&force=true".to_owned()),
         ("module", format!("/fsm/modules/{module}/dry-run")),
         (
             "activate",

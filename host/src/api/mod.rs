@@ -8,6 +8,7 @@ mod fsm;
 pub(crate) mod fuzz;
 mod health;
 mod keys;
+mod leadership;
 mod leftover;
 mod listing;
 mod metrics;

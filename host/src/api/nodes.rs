@@ -39,10 +39,21 @@ async fn remove(
     RawQuery(query): RawQuery,
 ) -> Result<StatusCode, Failed> {
     let (id, addr) = (node_id(&id)?, raft_addr(query.as_deref())?);
+    let force = is_forced(query.as_deref())?;
     let consensus = Arc::clone(&api.consensus);
-    let removed = async move { consensus.remove_node(id, &addr).await };
+    let removed = async move { consensus.remove_node(id, &addr, force).await };
     api.finish("remove-node", removed).await?;
     Ok(StatusCode::OK)
+}
+
+pub(super) fn is_forced(query: Option<&str>) -> Result<bool, Problem> {
+    match query_text(query, "force")?.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Problem::bad_request(format!(
+            "force is true or false (the default), not `{other}`"
+        ))),
+    }
 }
 
 pub(super) fn node_id(text: &str) -> Result<NodeId, Problem> {

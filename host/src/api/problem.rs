@@ -243,6 +243,16 @@ impl From<MembershipError> for Problem {
             MembershipError::Busy => {
                 Self::unavailable("busy", "Another membership change is under way", detail)
             }
+            MembershipError::Unfit(_) => {
+                let title = "The node cannot lead now";
+                Self::new(StatusCode::CONFLICT, "unfit_leader", title, detail)
+                    .outcome(WriteOutcome::NotApplied)
+            }
+            MembershipError::CostsQuorum { .. } => {
+                let title = "The removal would cost the quorum";
+                Self::new(StatusCode::CONFLICT, "costs_quorum", title, detail)
+                    .outcome(WriteOutcome::NotApplied)
+            }
             MembershipError::CatchingUp(_) => {
                 Self::unavailable("catching_up", "The node is catching up", detail)
             }

@@ -13,7 +13,9 @@ use super::redirect::Failed;
 use super::request::{Bodies, MAX_BODIES_BYTES, is_stale};
 use super::routes::Routes;
 use super::traffic::Traffic;
-use super::{activation, backup, events, fsm, health, keys, metrics, modules, nodes, status};
+use super::{
+    activation, backup, events, fsm, health, keys, leadership, metrics, modules, nodes, status,
+};
 use crate::config::RequestLimits;
 use crate::metrics::HttpMetrics;
 use crate::raft::{
@@ -161,6 +163,7 @@ pub(super) fn routes(ids: RequestIds) -> (Router<Arc<ApiState>>, Traffic) {
     let (router, traffic) = Routes::new()
         .merge(keys::routes())
         .merge(nodes::routes())
+        .merge(leadership::routes())
         .merge(fsm::routes())
         .merge(events::routes())
         .merge(modules::routes())

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +12,7 @@ use super::join::{JoinError, Standing, join, standing};
 use super::{descriptors, found, upkeep};
 use crate::api::Server;
 use crate::config::Config;
-use crate::raft::{Consensus, Role};
+use crate::raft::Consensus;
 use crate::storage::{DataDir, LogStore, Origin};
 use crate::tasks::Tasks;
 
@@ -147,7 +146,7 @@ impl Node {
     /// 7. releases the data directory.
     pub async fn shutdown(self) {
         tracing::info!("shutting down");
-        self.hand_over().await;
+        self.consensus.hand_over_in_haste(HAND_OVER_DEADLINE).await;
         self.stop_http.cancel();
         if let Err(panic) = self.http.await {
             tracing::error!(%panic, "the HTTP server ended early");
@@ -172,49 +171,5 @@ impl Node {
         }
         drop(self.data_dir);
         tracing::info!("stopped");
-    }
-
-    /// Gives leadership to the voter with the longest log, so that the cluster need not find out
-    /// by a timeout that its leader is gone.
-    async fn hand_over(&self) {
-        if self.consensus.role() != Role::Leader {
-            return;
-        }
-        let metrics = self.consensus.metrics();
-        let own = metrics.id;
-        let voters: Vec<_> = metrics.membership_config.membership().voter_ids().collect();
-        let matched = metrics.replication.unwrap_or_default();
-        let heirs = matched
-            .into_iter()
-            .filter(|(id, _)| *id != own && voters.contains(id));
-        let Some((heir, _)) = heirs.max_by_key(|(_, matched)| *matched) else {
-            return;
-        };
-        if self
-            .consensus
-            .raft()
-            .trigger()
-            .transfer_leader(heir)
-            .await
-            .is_err()
-        {
-            return;
-        }
-        let mut metrics = self.consensus.raft().metrics();
-        let handed_over = async {
-            while metrics
-                .borrow_watched()
-                .current_leader
-                .is_none_or(|leader| leader == own)
-            {
-                if metrics.changed().await.is_err() {
-                    return;
-                }
-            }
-        };
-        match tokio::time::timeout(HAND_OVER_DEADLINE, handed_over).await {
-            Ok(()) => tracing::info!(heir, "handed leadership over"),
-            Err(_) => tracing::warn!(heir, "leadership was not taken over in time"),
-        }
     }
 }

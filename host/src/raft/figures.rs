@@ -58,7 +58,11 @@ impl Consensus {
         futures::future::join_all(ask).await
     }
 
-    async fn status_of(&self, id: NodeId, node: &NodeInfo) -> Result<NodeStatus, CallError> {
+    pub(super) async fn status_of(
+        &self,
+        id: NodeId,
+        node: &NodeInfo,
+    ) -> Result<NodeStatus, CallError> {
         if id == self.parts.local.id {
             return Ok(self.status());
         }

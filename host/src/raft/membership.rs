@@ -31,8 +31,23 @@ pub enum MembershipError {
     /// No such member.
     #[error("node {0} is not a member of this cluster")]
     Unknown(NodeId),
+    /// The node cannot lead now. Nothing was changed.
+    #[error("{0}")]
+    Unfit(String),
+    /// Without the node too few voters would answer. Nothing was changed.
+    #[error(
+        "without node {id} the cluster could not commit anything: of the voters that would be left, \
+         {silent:?} do not answer. Start or remove them first; force=true tries it all the same, and \
+         nothing is committed until enough of them answer"
+    )]
+    CostsQuorum {
+        /// The node that was to be removed.
+        id: NodeId,
+        /// The voters that do not answer.
+        silent: Vec<NodeId>,
+    },
     /// Another change is under way. Nothing was changed.
-    #[error("another membership change is under way")]
+    #[error("another membership change or hand-over is under way")]
     Busy,
     /// The node is a learner and not yet near the leader's log.
     #[error("node {0} is still catching up; it is promoted when this request is repeated")]
@@ -83,8 +98,14 @@ impl Consensus {
             .await
     }
 
-    /// Removes a member for good: its id is retired.
-    pub async fn remove_node(&self, id: NodeId, raft_addr: &str) -> Result<(), MembershipError> {
+    /// Removes a member for good: its id is retired. A leader hands over first, and the removal is up
+    /// to the next one. What would cost the quorum is refused unless it is forced.
+    pub async fn remove_node(
+        &self,
+        id: NodeId,
+        raft_addr: &str,
+        force: bool,
+    ) -> Result<(), MembershipError> {
         let _one_at_a_time = self.lead_membership_change().await?;
         let metrics = self.metrics();
         let membership = metrics.membership_config.membership();
@@ -107,12 +128,50 @@ impl Consensus {
                 "node {id} is the only voter: a cluster without voters cannot come back"
             )));
         }
+        let own = self.parts.local.id;
+        let rest: BTreeSet<NodeId> = voters.difference(&ids).copied().collect();
+        if !force {
+            self.expect_quorum_without(id, &rest).await?;
+        }
+        if id == own {
+            match self.hand_over_to_any(&self.heirs(&metrics)).await {
+                Ok(now) => {
+                    let id = now.leader;
+                    let node = membership.get_node(&id);
+                    let node = node.ok_or(MembershipError::Unknown(id))?.clone();
+                    return Err(ProposeError::NotLeader { id, node }.into());
+                }
+                // It can still commit its own removal, and a new leader is found by a timeout.
+                Err(MembershipError::Unfit(_)) if force => {}
+                Err(error) => return Err(error),
+            }
+        }
         self.change(ChangeMembers::RemoveVoters(ids)).await
     }
 
-    async fn lead_membership_change(
+    async fn expect_quorum_without(
+        &self,
+        id: NodeId,
+        rest: &BTreeSet<NodeId>,
+    ) -> Result<(), MembershipError> {
+        let own = BTreeSet::from([self.parts.local.id]);
+        let peers: BTreeSet<NodeId> = rest.difference(&own).copied().collect();
+        let answering = self.answering(&peers).await;
+        let silent: Vec<NodeId> = peers.difference(&answering).copied().collect();
+        if (rest.len() - silent.len()) * 2 > rest.len() {
+            return Ok(());
+        }
+        Err(MembershipError::CostsQuorum { id, silent })
+    }
+
+    /// The turn to change the membership or the leader, of a node that leads.
+    pub(super) async fn lead_membership_change(
         &self,
     ) -> Result<tokio::sync::MutexGuard<'_, ()>, MembershipError> {
+        let timeout = self.parts.limits.request_timeout;
+        let turn = tokio::time::timeout(timeout, self.membership_changes.lock()).await;
+        let turn = turn.map_err(|_| MembershipError::Busy)?;
+        // Asked when it is its turn: the one before may have been a hand-over.
         let metrics = self.metrics();
         if metrics.state != ServerState::Leader {
             return Err(match self.leader_of(&metrics) {
@@ -123,9 +182,7 @@ impl Consensus {
             }
             .into());
         }
-        let timeout = self.parts.limits.request_timeout;
-        let turn = tokio::time::timeout(timeout, self.membership_changes.lock()).await;
-        turn.map_err(|_| MembershipError::Busy)
+        Ok(turn)
     }
 
     /// Asks the node at `raft_addr` who it is, and invites it if it waits for a cluster.

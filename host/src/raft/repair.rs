@@ -50,12 +50,13 @@ impl Consensus {
             [] => self.fit_members().await,
             donors => donors.to_vec(),
         };
+        // If it does not come to that, the next round tries again.
         if self.role() == Role::Leader
-            && let Some(heir) = donors.first()
+            && !donors.is_empty()
+            && let Ok(_one_at_a_time) = self.membership_changes.try_lock()
+            && let Err(error) = self.hand_over_to_any(&donors).await
         {
-            tracing::info!(heir, "a leader in quarantine hands over");
-            // If it does not come to that, the next round tries again.
-            let _ = self.parts.raft.trigger().transfer_leader(*heir).await;
+            tracing::warn!(%error, "a leader in quarantine could not hand over");
         }
         if !quarantine.repairable {
             return;
