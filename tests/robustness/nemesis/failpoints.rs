@@ -72,6 +72,15 @@ mod tests {
     /// Once in the life of a module: `upgrade/crash.rs` goes there.
     const UPLOADING: [&str; 3] = ["module-chunk", "module-before-store", "module-after-store"];
 
+    /// Of tools that work where no node runs: `recovery/` goes there.
+    const RECOVERING: [&str; 5] = [
+        "recover-after-log",
+        "recover-before-log",
+        "restore-before-log",
+        "restore-before-name",
+        "restore-before-snapshot",
+    ];
+
     /// Names in the calls of `crash_at` in the daemon's sources.
     fn named_in(folder: &Path, names: &mut BTreeSet<String>) {
         for entry in fs::read_dir(folder).expect("the daemon's sources") {
@@ -93,6 +102,7 @@ mod tests {
         named_in(&sources, &mut names);
         assert!(names.contains("log-before-commit"), "{names:?}");
         let tried = ANY_TIME.iter().chain(&SWITCHING).chain(&UPLOADING);
+        let tried = tried.chain(&RECOVERING);
         for name in tried {
             names.remove(*name);
         }
