@@ -1,9 +1,11 @@
 //! The command line of rkvd. Mirrors the flags; [`Config`] is what the library sees.
 
+mod config_file;
 mod health;
 mod invocation;
 mod recover;
 mod restore;
+mod settings;
 mod verify;
 
 use std::path::PathBuf;
@@ -12,19 +14,24 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::config::{Config, ConfigError, DEFAULTS, RaftTiming, RequestLimits, SnapshotPolicy};
-use crate::telemetry::LogFormat;
+use crate::telemetry::{self, LogFormat};
 use crate::types::NodeId;
 
+pub use config_file::{FileError, Mistake};
 pub use health::HealthFlags;
-pub use invocation::{CheckFlags, Invocation};
+pub use invocation::{CheckFlags, Invocation, UsageError};
 pub use recover::RecoverFlags;
 pub use restore::RestoreFlags;
+pub use settings::{Settings, SettingsError};
 pub use verify::VerifyFlags;
 
 /// A Raft-replicated store whose state machine is a WebAssembly component.
 ///
-/// `rkvd --id 1` is a cluster of one, with a key-value store over REST. Every flag has an
-/// environment variable: --server-addr is RKV_SERVER_ADDR.
+/// `rkvd --id 1` is a cluster of one, with a key-value store over REST.
+///
+/// Every flag has an environment variable (--server-addr is RKV_SERVER_ADDR) and a place in a file of
+/// TOML that --config names (server-addr = "127.0.0.1:10002"). A flag goes before its variable, and that
+/// before the file. `rkvd config` shows what is in force, and where each setting is from.
 #[derive(Debug, Parser)]
 #[command(name = "rkvd", version)]
 pub struct Flags {
@@ -66,71 +73,71 @@ pub struct Flags {
     fsm: Option<PathBuf>,
 
     /// How often a leader says that it lives
-    #[arg(long, env = "RKV_HEARTBEAT_MS", default_value_t = DEFAULTS.heartbeat_ms)]
+    #[arg(long, env = "RKV_HEARTBEAT_MS", value_name = "MS", default_value_t = DEFAULTS.heartbeat_ms)]
     heartbeat_ms: u64,
 
     /// The least time without a leader before an election; at least ten times a slow fsync
-    #[arg(long, env = "RKV_ELECTION_TIMEOUT_MIN_MS", default_value_t = DEFAULTS.election_timeout_min_ms)]
+    #[arg(long, env = "RKV_ELECTION_TIMEOUT_MIN_MS", value_name = "MS", default_value_t = DEFAULTS.election_timeout_min_ms)]
     election_timeout_min_ms: u64,
 
     /// The most time without a leader before an election
-    #[arg(long, env = "RKV_ELECTION_TIMEOUT_MAX_MS", default_value_t = DEFAULTS.election_timeout_max_ms)]
+    #[arg(long, env = "RKV_ELECTION_TIMEOUT_MAX_MS", value_name = "MS", default_value_t = DEFAULTS.election_timeout_max_ms)]
     election_timeout_max_ms: u64,
 
     /// How long the receiver of a snapshot may show no sign of life
-    #[arg(long, env = "RKV_SNAPSHOT_TIMEOUT_MS", default_value_t = DEFAULTS.snapshot_timeout_ms)]
+    #[arg(long, env = "RKV_SNAPSHOT_TIMEOUT_MS", value_name = "MS", default_value_t = DEFAULTS.snapshot_timeout_ms)]
     snapshot_timeout_ms: u64,
 
     /// How often nodes compare what they computed, while there is anything new
-    #[arg(long, env = "RKV_CHECKPOINT_INTERVAL_MS", default_value_t = DEFAULTS.checkpoint_interval_ms)]
+    #[arg(long, env = "RKV_CHECKPOINT_INTERVAL_MS", value_name = "MS", default_value_t = DEFAULTS.checkpoint_interval_ms)]
     checkpoint_interval_ms: u64,
 
     /// Take a snapshot when this many entries are in the log behind the newest one
-    #[arg(long, env = "RKV_SNAPSHOT_ENTRIES", default_value_t = DEFAULTS.snapshot_entries)]
+    #[arg(long, env = "RKV_SNAPSHOT_ENTRIES", value_name = "N", default_value_t = DEFAULTS.snapshot_entries)]
     snapshot_entries: u64,
 
     /// Take a snapshot when this many bytes are in the log behind the newest one
-    #[arg(long, env = "RKV_SNAPSHOT_BYTES", default_value_t = DEFAULTS.snapshot_bytes)]
+    #[arg(long, env = "RKV_SNAPSHOT_BYTES", value_name = "BYTES", default_value_t = DEFAULTS.snapshot_bytes)]
     snapshot_bytes: u64,
 
     /// Entries that stay in the log before a snapshot, for followers that were away for a moment
-    #[arg(long, env = "RKV_KEEP_ENTRIES", default_value_t = DEFAULTS.keep_entries)]
+    #[arg(long, env = "RKV_KEEP_ENTRIES", value_name = "N", default_value_t = DEFAULTS.keep_entries)]
     keep_entries: u64,
 
     /// The longest key
-    #[arg(long, env = "RKV_MAX_KEY_BYTES", default_value_t = DEFAULTS.max_key_bytes)]
+    #[arg(long, env = "RKV_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = DEFAULTS.max_key_bytes)]
     max_key_bytes: usize,
 
     /// The longest value
-    #[arg(long, env = "RKV_MAX_VALUE_BYTES", default_value_t = DEFAULTS.max_value_bytes)]
+    #[arg(long, env = "RKV_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = DEFAULTS.max_value_bytes)]
     max_value_bytes: usize,
 
     /// The longest request body
-    #[arg(long, env = "RKV_MAX_BODY_BYTES", default_value_t = DEFAULTS.max_body_bytes)]
+    #[arg(long, env = "RKV_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = DEFAULTS.max_body_bytes)]
     max_body_bytes: usize,
 
     /// The largest module that may be uploaded
-    #[arg(long, env = "RKV_MAX_MODULE_BYTES", default_value_t = DEFAULTS.max_module_bytes)]
+    #[arg(long, env = "RKV_MAX_MODULE_BYTES", value_name = "BYTES", default_value_t = DEFAULTS.max_module_bytes)]
     max_module_bytes: usize,
 
     /// Writes under way on this node; more are answered 429
-    #[arg(long, env = "RKV_MAX_IN_FLIGHT", alias = "max-inflight", default_value_t = DEFAULTS.max_in_flight)]
+    #[arg(long, env = "RKV_MAX_IN_FLIGHT", value_name = "N", alias = "max-inflight", default_value_t = DEFAULTS.max_in_flight)]
     max_in_flight: usize,
 
     /// Clients that listen to this node's events; more are answered 429
-    #[arg(long, env = "RKV_MAX_EVENT_LISTENERS", default_value_t = DEFAULTS.max_event_listeners)]
+    #[arg(long, env = "RKV_MAX_EVENT_LISTENERS", value_name = "N", default_value_t = DEFAULTS.max_event_listeners)]
     max_event_listeners: usize,
 
     /// How long a request waits for a quorum
-    #[arg(long, env = "RKV_REQUEST_TIMEOUT_MS", default_value_t = DEFAULTS.request_timeout_ms)]
+    #[arg(long, env = "RKV_REQUEST_TIMEOUT_MS", value_name = "MS", default_value_t = DEFAULTS.request_timeout_ms)]
     request_timeout_ms: u64,
 
     /// How long a client may take for the head of a request, or be silent between two
-    #[arg(long, env = "RKV_HEAD_TIMEOUT_MS", default_value_t = DEFAULTS.head_timeout_ms)]
+    #[arg(long, env = "RKV_HEAD_TIMEOUT_MS", value_name = "MS", default_value_t = DEFAULTS.head_timeout_ms)]
     head_timeout_ms: u64,
 
     /// How long a client may take for the body of a request, or leave an answer unread
-    #[arg(long, env = "RKV_BODY_TIMEOUT_MS", default_value_t = DEFAULTS.body_timeout_ms)]
+    #[arg(long, env = "RKV_BODY_TIMEOUT_MS", value_name = "MS", default_value_t = DEFAULTS.body_timeout_ms)]
     body_timeout_ms: u64,
 
     /// What is logged, such as `info` or `info,rkv_host=debug`
@@ -138,9 +145,10 @@ pub struct Flags {
         long,
         env = "RKV_LOG",
         value_name = "FILTER",
-        default_value = "info,openraft=error"
+        default_value = "info,openraft=error",
+        value_parser = telemetry::filter
     )]
-    pub log: String,
+    log: String,
 
     /// How log lines are written: for people on a terminal and as JSON elsewhere, or always one of them
     #[arg(
@@ -150,7 +158,7 @@ pub struct Flags {
         value_enum,
         default_value = "auto"
     )]
-    pub log_format: LogFormat,
+    log_format: LogFormat,
 }
 
 impl Flags {

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -17,20 +18,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// A filter that cannot be parsed.
-#[derive(Debug, thiserror::Error)]
-#[error("--log {filter}: {source}")]
-pub struct FilterError {
-    filter: String,
-    source: tracing_subscriber::filter::ParseError,
+/// Takes a text for a filter if it can be parsed as one: a parser of flags.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn filter(text: &str) -> Result<String, ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
 }
 
 /// Starts logging what `filter` lets through.
-pub fn start(filter: &str, format: LogFormat) -> Result<(), FilterError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|source| FilterError {
-        filter: filter.to_owned(),
-        source,
-    })?;
+///
+/// # Errors
+/// When it cannot be parsed.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
+    let parsed = EnvFilter::try_new(filter)?;
     let is_terminal = std::io::stderr().is_terminal();
     let logger = tracing_subscriber::fmt()
         .with_env_filter(parsed)

@@ -87,6 +87,7 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["api"]),
     ("fail", &["failpoint"]),
     ("prometheus", &["metrics"]),
+    ("toml", &["cli"]),
     ("rustix", &["metrics", "node"]),
     ("indicatif", &["progress"]),
     (

@@ -1,37 +1,38 @@
 //! The rkv daemon: parse, start, wait for a signal, stop.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::Parser;
 use rkv_host::check::{self, Verdict};
-use rkv_host::cli::{CheckFlags, Flags, HealthFlags, Invocation};
+use rkv_host::cli::{CheckFlags, HealthFlags, Invocation, Settings, UsageError};
+use rkv_host::config::Config;
 use rkv_host::node::Node;
 use rkv_host::recovery::{self, Outcome, RecoveryError};
 use rkv_host::telemetry::{self, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A tool did not do what it was asked for, and changed nothing. clap exits with the same.
+/// What was asked for makes no sense or was not done, and nothing was changed. clap exits with the same.
 const NOT_DONE: u8 = 2;
 
 pub(crate) fn main() -> ExitCode {
-    let (done, failure) = match Invocation::parse() {
-        Invocation::Run(flags) => {
-            let done = run(*flags).map(|()| ExitCode::SUCCESS);
-            (done, ExitCode::FAILURE)
-        }
-        Invocation::Health(flags) => (health(flags), ExitCode::FAILURE),
-        Invocation::Check(flags) => (check(flags), ExitCode::from(NOT_DONE)),
-        Invocation::Restore(flags) => {
+    let (done, failure) = match Invocation::read() {
+        // Prints help to standard output, and what is wrong to standard error.
+        Err(UsageError::CommandLine(error)) => error.exit(),
+        Err(UsageError::File(error)) => (Err(error.into()), ExitCode::from(NOT_DONE)),
+        Ok(Invocation::Run(settings)) => start(*settings),
+        Ok(Invocation::Config(settings)) => (describe(*settings), ExitCode::from(NOT_DONE)),
+        Ok(Invocation::Health(flags)) => (health(flags), ExitCode::FAILURE),
+        Ok(Invocation::Check(flags)) => (check(flags), ExitCode::from(NOT_DONE)),
+        Ok(Invocation::Restore(flags)) => {
             let done = recovery::restore(&flags.into_options(), &mut io::stdout());
             recovered(done)
         }
-        Invocation::Recover(flags) => {
+        Ok(Invocation::Recover(flags)) => {
             let done = recovery::recover(&flags.data_dir, flags.yes, &mut io::stdout());
             recovered(done)
         }
-        Invocation::Verify(flags) => {
+        Ok(Invocation::Verify(flags)) => {
             recovered(recovery::verify(&flags.data_dir, &mut io::stdout()))
         }
     };
@@ -69,9 +70,24 @@ fn health(flags: HealthFlags) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(flags: Flags) -> anyhow::Result<()> {
-    telemetry::start(&flags.log, flags.log_format)?;
-    let config = flags.into_config()?;
+fn describe(settings: Settings) -> anyhow::Result<ExitCode> {
+    io::stdout().write_all(settings.describe()?.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start(settings: Settings) -> (anyhow::Result<ExitCode>, ExitCode) {
+    let (log, format) = settings.logging();
+    match settings.into_config() {
+        Ok(config) => {
+            let done = run(config, &log, format).map(|()| ExitCode::SUCCESS);
+            (done, ExitCode::FAILURE)
+        }
+        Err(error) => (Err(error.into()), ExitCode::from(NOT_DONE)),
+    }
+}
+
+fn run(config: Config, log: &str, format: LogFormat) -> anyhow::Result<()> {
+    telemetry::start(log, format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,11 +1,18 @@
 //! What rkvd is asked to be: a node, or a tool.
 
+use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory, FromArgMatches, Subcommand};
 
-use super::{Flags, HealthFlags, RecoverFlags, RestoreFlags, VerifyFlags};
+use super::config_file::{ConfigFile, FileError, is_setting};
+use super::{Flags, HealthFlags, RecoverFlags, RestoreFlags, Settings, VerifyFlags};
 use crate::check::Options;
+use crate::telemetry;
+
+/// The flag that names the configuration file.
+const CONFIG: &str = "config";
 
 /// The whole command line.
 ///
@@ -14,7 +21,9 @@ use crate::check::Options;
 #[derive(Debug)]
 pub enum Invocation {
     /// `rkvd --id 1`: a node.
-    Run(Box<Flags>),
+    Run(Box<Settings>),
+    /// `rkvd config`.
+    Config(Box<Settings>),
     /// `rkvd fsm check FILE`.
     Check(CheckFlags),
     /// `rkvd health`.
@@ -29,6 +38,14 @@ pub enum Invocation {
 
 #[derive(Debug, Subcommand)]
 enum Tool {
+    /// Print the settings that a node would run with, and where each is from
+    ///
+    /// Takes the flags, the environment and the file of a node, and starts nothing. What it prints is a
+    /// configuration file.
+    ///
+    /// Exits with 0, or with 2 when a node would not start with these settings.
+    #[command(disable_version_flag = true)]
+    Config(Box<Flags>),
     /// Ask a node whether it is ready for requests
     ///
     /// Prints one line. Exits with 0 when it is, and with 1 when it is not or does not answer in time.
@@ -75,7 +92,7 @@ pub struct CheckFlags {
     seed: u64,
 
     /// What is logged while the module runs; `rkv::module=trace` is what it says itself
-    #[arg(long, value_name = "FILTER", default_value = "off")]
+    #[arg(long, value_name = "FILTER", default_value = "off", value_parser = telemetry::filter)]
     pub log: String,
 }
 
@@ -91,28 +108,53 @@ impl CheckFlags {
     }
 }
 
-impl Parser for Invocation {}
-
-impl CommandFactory for Invocation {
-    fn command() -> Command {
-        Tool::augment_subcommands(Flags::command())
-            .subcommand_required(false)
-            .arg_required_else_help(false)
-            .subcommand_negates_reqs(true)
-            .args_conflicts_with_subcommands(true)
-    }
-
-    fn command_for_update() -> Command {
-        Self::command()
-    }
+/// Why there is nothing to do.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// The command line or the environment is wrong, or asks for help.
+    #[error(transparent)]
+    CommandLine(#[from] clap::Error),
+    /// The configuration file is.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
-impl FromArgMatches for Invocation {
-    fn from_arg_matches(matches: &clap::ArgMatches) -> Result<Self, clap::Error> {
-        if matches.subcommand_name().is_none() {
-            return Flags::from_arg_matches(matches).map(|flags| Self::Run(Box::new(flags)));
-        }
+impl Invocation {
+    /// What this process is asked for: by its arguments, else by its environment, else by the file that
+    /// one of them names.
+    ///
+    /// # Errors
+    /// When that makes no sense, or asks for help.
+    pub fn read() -> Result<Self, UsageError> {
+        Self::read_from(env::args_os().collect())
+    }
+
+    pub(super) fn read_from(arguments: Vec<OsString>) -> Result<Self, UsageError> {
+        // Twice: what the file has need not be anywhere else, but has to be known to tell what is missing.
+        let file = match lenient(command()).try_get_matches_from(&arguments) {
+            Ok(matches) => config_path(&matches)
+                .map(|path| ConfigFile::read(&path, &Flags::command()))
+                .transpose()?,
+            Err(_) => None,
+        };
+        let command = match &file {
+            Some(file) => file.apply(command()),
+            None => command(),
+        };
+        let matches = command.try_get_matches_from(&arguments)?;
+        Ok(Self::from_matches(&matches, file.as_ref())?)
+    }
+
+    fn from_matches(matches: &ArgMatches, file: Option<&ConfigFile>) -> Result<Self, clap::Error> {
+        let settings = |flags, matches| Box::new(Settings::new(flags, matches, file));
+        let Some((_, tool)) = matches.subcommand() else {
+            return Ok(Self::Run(settings(
+                Flags::from_arg_matches(matches)?,
+                matches,
+            )));
+        };
         Ok(match Tool::from_arg_matches(matches)? {
+            Tool::Config(flags) => Self::Config(settings(*flags, tool)),
             Tool::Fsm(FsmTool::Check(flags)) => Self::Check(flags),
             Tool::Health(flags) => Self::Health(flags),
             Tool::Restore(flags) => Self::Restore(flags),
@@ -120,10 +162,46 @@ impl FromArgMatches for Invocation {
             Tool::Verify(flags) => Self::Verify(flags),
         })
     }
+}
 
-    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
+fn command() -> Command {
+    // The tools that have settings of a node find them where a node does.
+    let with_file = |command: Command| {
+        if command.get_arguments().any(is_setting) {
+            command.arg(config_flag())
+        } else {
+            command
+        }
+    };
+    let command = Tool::augment_subcommands(Flags::command())
+        .subcommand_required(false)
+        .arg_required_else_help(false)
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true);
+    with_file(command).mut_subcommands(with_file)
+}
+
+fn config_flag() -> Arg {
+    Arg::new(CONFIG)
+        .long(CONFIG)
+        .env("RKV_CONFIG")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(PathBuf))
+        .help("A file with settings that have neither a flag nor a variable, as TOML: raft-addr = \"HOST:PORT\"")
+}
+
+/// The same, with nothing that has to be there.
+fn lenient(command: Command) -> Command {
+    command
+        .mut_args(|arg| arg.required(false))
+        .mut_subcommands(lenient)
+}
+
+fn config_path(matches: &ArgMatches) -> Option<PathBuf> {
+    match matches.subcommand() {
+        Some((_, tool)) => config_path(tool),
+        // An error where there is no such flag.
+        None => matches.try_get_one(CONFIG).ok().flatten().cloned(),
     }
 }
 
@@ -134,13 +212,18 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Invocation, ErrorKind> {
-        let arguments = ["rkvd"].iter().chain(arguments);
-        Invocation::try_parse_from(arguments).map_err(|error| error.kind())
+        let arguments = ["rkvd"].iter().chain(arguments).map(OsString::from);
+        match Invocation::read_from(arguments.collect()) {
+            Ok(invocation) => Ok(invocation),
+            Err(UsageError::CommandLine(error)) => Err(error.kind()),
+            Err(UsageError::File(error)) => panic!("{error}"),
+        }
     }
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
-        Invocation::command().debug_assert();
+        command().debug_assert();
+        lenient(command()).debug_assert();
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use super::network::Connector;
 use crate::storage::{Database, Identity, StorageError, random_bytes};
 use crate::types::{ClusterId, InstanceId, NodeId, NodeInfo};
 
@@ -16,6 +17,8 @@ pub struct Local {
     pub raft_addr: String,
     /// Where clients reach this node.
     pub http_addr: String,
+    /// How it calls them.
+    pub(crate) connector: Connector,
     cluster: OnceLock<ClusterId>,
     database: Database,
 }
@@ -35,6 +38,7 @@ impl Local {
             instance,
             raft_addr,
             http_addr,
+            connector: Connector::default(),
             cluster,
             database,
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
+use super::connect::ConnectError;
 use super::frame::{Connection, connection};
 use super::handshake::{HandshakeError, Hello, Lane, Welcome, greet};
 use crate::raft::local::Local;
@@ -33,8 +34,10 @@ pub(crate) struct Target {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    #[error("cannot reach {addr}: {source}")]
-    Connect { addr: String, source: io::Error },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("{addr}: {source}")]
+    Socket { addr: String, source: io::Error },
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     #[error("this node belongs to no cluster yet")]
@@ -48,15 +51,12 @@ pub(crate) async fn dial(
     lane: Lane,
 ) -> Result<(Connection<TcpStream>, Welcome), DialError> {
     let cluster = local.cluster().ok_or(DialError::NoCluster)?;
-    let refused = |source| DialError::Connect {
+    let connecting = local.connector.connect(&target.addr, CONNECT_DEADLINE);
+    let stream = connecting.await?;
+    tune(&stream).map_err(|source| DialError::Socket {
         addr: target.addr.clone(),
         source,
-    };
-    let stream = tokio::time::timeout(CONNECT_DEADLINE, TcpStream::connect(&target.addr))
-        .await
-        .map_err(|_| refused(io::ErrorKind::TimedOut.into()))?
-        .map_err(refused)?;
-    tune(&stream).map_err(refused)?;
+    })?;
     let mut connection = connection(stream);
     let hello = Hello {
         cluster,

@@ -6,6 +6,7 @@
 mod admission;
 mod append;
 mod complaints;
+mod connect;
 mod control;
 mod dial;
 mod frame;
@@ -17,6 +18,7 @@ mod peer;
 mod server;
 mod transfer;
 
+pub(crate) use connect::Connector;
 pub(crate) use control::CallError;
 pub(crate) use dial::{DialError, Target, dial};
 pub(crate) use handshake::{HandshakeError, Lane};
