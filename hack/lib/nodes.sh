@@ -34,6 +34,16 @@ wait_until() {
     done
 }
 
+# serves ID: whether a node is a healthy voter and serves. A linearizable read needs a leader, a quorum
+# and a state machine, whether the key is there or not.
+serves() {
+    local url
+    url=http://$(http_addr "$1")
+    curl -fs -m 2 "$url/health" >/dev/null || return
+    [[ $(curl -fs -m 2 "$url/stats") =~ \"voters\":\[([0-9]+,)*${1}[],] ]] || return
+    [[ $(curl -s -m 2 -o /dev/null -w '%{http_code}' "$url/keys/hello") == @(200|404) ]]
+}
+
 has_ended() { ! running_pid "$1" >/dev/null; }
 
 # stop_nodes ID...: SIGTERM to all of them at once, so that they end side by side.
