@@ -1,5 +1,6 @@
 //! What a cluster does when nodes come and go, crash, lose their disks or fill them.
 
+mod addresses;
 mod crash;
 mod damage;
 mod data_dirs;

@@ -34,6 +34,19 @@ impl Loopback {
         }
     }
 
+    /// 127.0.0.1, whose name is `localhost`. Others use it, too, so its ports begin at a random one.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no random numbers.
+    pub fn with_a_name() -> Self {
+        let random = getrandom::u32().expect("the system has random numbers");
+        Self {
+            ip: Ipv4Addr::LOCALHOST.into(),
+            next: FIRST_PORT + (random % 10_000) as u16,
+        }
+    }
+
     /// A port that nobody listens on and that was not given before.
     ///
     /// Found by asking, not by binding: a socket that is bound here for a moment is inherited by
