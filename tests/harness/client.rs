@@ -9,11 +9,16 @@ use reqwest::{Method, redirect};
 
 use crate::answer::Answer;
 use crate::event_stream::EventStream;
+use crate::names::Names;
 use crate::views::{ClusterStats, Server, Stats};
 use crate::wait::{self, GENEROUS, check};
 
 /// How long one request may take. Above every time-out of the server, which must answer first.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a connection to a host with a name may take. Behind an address that a host had and has no
+/// more there is nobody who refuses one, and the system waits for seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a stream may take in all. Longer than any test.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(600);
@@ -52,7 +57,24 @@ impl Client {
     ///
     /// When the system lacks what any client needs.
     pub fn new(address: SocketAddr) -> Self {
-        let http = reqwest::Client::builder()
+        Self::build(&address.to_string(), reqwest::Client::builder())
+    }
+
+    /// A client of the node at `host:port`. This host, and those to which it redirects, are looked up
+    /// in `names` and nowhere else, unless they are addresses.
+    ///
+    /// # Panics
+    ///
+    /// When the system lacks what any client needs.
+    pub fn named(host_port: &str, names: Names) -> Self {
+        let builder = reqwest::Client::builder()
+            .dns_resolver(names)
+            .connect_timeout(CONNECT_TIMEOUT);
+        Self::build(host_port, builder)
+    }
+
+    fn build(host_port: &str, builder: reqwest::ClientBuilder) -> Self {
+        let http = builder
             .redirect(redirect::Policy::none())
             .timeout(REQUEST_TIMEOUT)
             // A kept connection breaks when its node is killed, and belongs to the runtime of the
@@ -63,7 +85,7 @@ impl Client {
             .expect("a client without TLS needs nothing that can be missing");
         Self {
             http,
-            base: format!("http://{address}"),
+            base: format!("http://{host_port}"),
         }
     }
 

@@ -5,7 +5,7 @@
 //! - [`NodeProcess`] is one node: started, killed, terminated and restarted with the same addresses
 //!   and data directory.
 //! - [`Client`] sends one request and hands back the [`Answer`]; following a redirect is explicit,
-//!   so that tests see who answered what.
+//!   so that tests see who answered what. [`Names`] are hosts that only the test knows.
 //! - [`EventStream`] reads the answer of `/fsm/events` as it comes.
 //! - [`Links`] are the connections between the nodes of a cluster that was made
 //!   [`behind`](Cluster::behind) them, to be cut, slowed down or silenced one direction at a time.
@@ -26,6 +26,7 @@ mod connection;
 mod event_stream;
 mod history;
 mod loopback;
+mod names;
 mod node;
 mod process;
 mod proxy;
@@ -43,6 +44,7 @@ pub use connection::{Connection, Ended};
 pub use event_stream::{EventData, EventStream, SentEvent, StreamEnd};
 pub use history::{Fate, History, Write};
 pub use loopback::Loopback;
+pub use names::Names;
 pub use node::{NodeProcess, NodeSpec};
 pub use process::{Exit, Process, raise_open_files};
 pub use proxy::{Links, Traffic};

@@ -36,12 +36,13 @@ pub struct Workload {
 impl Workload {
     /// Starts `tasks` writers against all nodes of `cluster`. Keys begin with `name`.
     pub fn start(cluster: &Cluster, name: &str, tasks: usize) -> Self {
+        let clients = cluster.ids().into_iter().map(|id| cluster.client(id));
+        Self::through(clients.collect(), name, tasks)
+    }
+
+    /// Starts `tasks` writers that go through these nodes. Keys begin with `name`.
+    pub fn through(clients: Vec<Client>, name: &str, tasks: usize) -> Self {
         let shared = Arc::new(Shared::default());
-        let clients: Vec<_> = cluster
-            .ids()
-            .into_iter()
-            .map(|id| cluster.client(id))
-            .collect();
         let mut set = JoinSet::new();
         for task in 0..tasks {
             set.spawn(write(
