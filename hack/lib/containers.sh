@@ -6,7 +6,7 @@ readonly IMAGE=rkv:local
 readonly PORTS=(10001 10002 10003 10004 10005 10006)
 readonly BECOME_HEALTHY_SECONDS=90
 
-# compose.yml takes these from the environment; here are its defaults meant.
+# compose.yml takes these from the environment; PORTS and nodes.sh are about its defaults.
 unset RKV_IMAGE "${!RKV_HTTP_PORT_@}" "${!RKV_RAFT_PORT_@}"
 
 refuse() {
@@ -78,7 +78,7 @@ start_containers() {
 
 give_up_container() {
     echo "startup: node $1 is not a healthy voter after $BECOME_HEALTHY_SECONDS s. The end of its log:" >&2
-    "${compose[@]}" logs --tail 15 "node-$1" >&2 || true
+    "${compose[@]}" logs --no-color --tail 15 "node-$1" >&2 || true
     quietly "${compose[@]}" stop || true
     refuse "the containers are stopped; ./hack/startup.sh --down removes them and their data"
 }

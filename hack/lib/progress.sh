@@ -24,6 +24,7 @@ run_showing() {
     wait "$!"
 }
 
+# The step of wait_showing, whose names it sees.
 look() {
     "$@" && return
     show "$what, $((SECONDS - since)) s"
