@@ -208,17 +208,15 @@ impl ConfigFile {
 }
 
 fn entries(text: &str, node: &Command) -> Result<Vec<Entry>, (usize, Mistake)> {
-    let line_of = |at: usize| {
-        1 + text.as_bytes()[..at]
-            .iter()
-            .filter(|&&b| b == b'\n')
-            .count()
-    };
+    let line_of = |at| 1 + text.bytes().take(at).filter(|&b| b == b'\n').count();
     let table = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(span.start));
         (line, Mistake::Syntax(error.message().replace('\n', "; ")))
     })?;
-    let checked = table.into_inner().into_iter().map(|(key, value)| {
+    let mut settings: Vec<_> = table.into_inner().into_iter().collect();
+    // So that the first mistake of several is the one that is told.
+    settings.sort_by_key(|(key, _)| key.span().start);
+    let checked = settings.into_iter().map(|(key, value)| {
         let line = line_of(key.span().start);
         let key = key.into_inner();
         match values(&key, &value, node) {
@@ -236,7 +234,7 @@ fn entries(text: &str, node: &Command) -> Result<Vec<Entry>, (usize, Mistake)> {
 /// The values of one setting, as flags would have them.
 fn values(key: &str, value: &Spanned<DeValue<'_>>, node: &Command) -> Result<Vec<String>, Mistake> {
     let arg = setting(node, key).ok_or_else(|| Mistake::Unknown {
-        key: key.to_owned(),
+        key: key.escape_debug().to_string(),
         hint: setting(node, &key.replace('_', "-"))
             .and_then(Arg::get_long)
             .map_or_else(String::new, |meant| format!(", but there is {meant}")),
@@ -268,7 +266,7 @@ fn values(key: &str, value: &Spanned<DeValue<'_>>, node: &Command) -> Result<Vec
     for text in &texts {
         accepted(arg, text).map_err(|reason| Mistake::Value {
             key: key.to_owned(),
-            value: format!("{text:?}").trim_matches('"').to_owned(),
+            value: text.escape_debug().to_string(),
             reason,
         })?;
     }
@@ -354,6 +352,8 @@ mod tests {
         refused("id = 1\nport = 7", &["2:", "'port'", "rkvd --help"]);
         refused("raft_addr = 'a:1'", &["1:", "there is raft-addr"]);
         refused("[rkvd]\nid = 1", &["1:", "'rkvd'"]);
+        refused("'id' = 1\n\"a\\nb\" = 1", &["2:", r"'a\nb'"]);
+        refused("zone = 1\narea = 2", &["1:", "'zone'"]);
         for key in ["config", "help", "version", "max-inflight"] {
             refused(&format!("{key} = 'x'"), &["no setting", key]);
         }
