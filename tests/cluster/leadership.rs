@@ -15,6 +15,16 @@ fn removal(cluster: &Cluster, id: u64) -> String {
     format!("/nodes/{id}?addr={}", cluster.node(id).spec().raft_addr)
 }
 
+/// Kills a follower of three nodes. Returns the leader, the other follower, and the dead one.
+async fn lose_one(cluster: &mut Cluster) -> (u64, u64, u64) {
+    let leader = cluster.leader().await;
+    let ids = cluster.ids();
+    let others: Vec<_> = ids.into_iter().filter(|&id| id != leader).collect();
+    let (dead, alive) = (others[0], others[1]);
+    cluster.node_mut(dead).kill9();
+    (leader, alive, dead)
+}
+
 #[tokio::test]
 async fn leadership_moves_on_under_writes_and_nothing_is_lost() {
     let mut cluster = Cluster::start(3).await;
@@ -129,11 +139,7 @@ async fn a_leader_is_removed_under_writes_by_the_one_that_follows_it() {
 #[tokio::test]
 async fn a_removal_that_costs_the_quorum_is_refused() {
     let mut cluster = Cluster::start(3).await;
-    let leader = cluster.leader().await;
-    let ids = cluster.ids();
-    let others: Vec<_> = ids.into_iter().filter(|&id| id != leader).collect();
-    let (dead, alive) = (others[0], others[1]);
-    cluster.node_mut(dead).kill9();
+    let (leader, alive, dead) = lose_one(&mut cluster).await;
     for id in [alive, leader] {
         let target = removal(&cluster, id);
         let problem = cluster.client(leader).delete(&target).await.problem(409);
@@ -157,11 +163,7 @@ async fn a_removal_that_costs_the_quorum_is_refused() {
 #[tokio::test]
 async fn a_forced_removal_is_done_once_enough_voters_answer() {
     let mut cluster = Cluster::start(3).await;
-    let leader = cluster.leader().await;
-    let ids = cluster.ids();
-    let others: Vec<_> = ids.into_iter().filter(|&id| id != leader).collect();
-    let (dead, alive) = (others[0], others[1]);
-    cluster.node_mut(dead).kill9();
+    let (leader, alive, dead) = lose_one(&mut cluster).await;
     let target = format!("{}&force=true", removal(&cluster, alive));
     let problem = cluster.client(leader).delete(&target).await.problem(504);
     assert_eq!(problem.outcome.as_deref(), Some("unknown"));

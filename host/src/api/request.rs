@@ -157,7 +157,7 @@ pub(super) fn query_texts(query: Option<&str>, name: &str) -> Result<Vec<String>
 }
 
 /// Whether a request asks for this node's state as it is, and not as all acknowledged writes left it.
-pub(crate) fn is_stale(query: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn is_stale(query: Option<&str>) -> Result<bool, Problem> {
     match query_text(query, "consistency")?.as_deref() {
         None | Some("linearizable") => Ok(false),
         Some("stale") => Ok(true),

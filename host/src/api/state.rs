@@ -33,6 +33,7 @@ const MAX_DRY_RUNS: usize = 1;
 
 /// Scrapes at once.
 pub(super) const MAX_SCRAPES: usize = 1;
+
 /// Backups at once, from their making to the last byte that a client reads. Each is a file of the size
 /// of the state.
 const MAX_BACKUPS: usize = 1;

@@ -86,7 +86,6 @@ impl Consensus {
         let read_server = ReadServer {
             barrier,
             fsm: parts.fsm.clone(),
-            deadline: parts.limits.request_timeout,
         };
         let reads = Reads::start(read_server.clone(), &parts.tasks);
         let in_flight = Semaphore::new(parts.limits.max_in_flight);

@@ -48,7 +48,8 @@ pub enum ReadError {
 pub(super) struct ReadBarrier {
     raft: openraft::Raft<TypeConfig, StateMachine>,
     network: Network,
-    deadline: Duration,
+    /// How long a round may take, and then this node, to apply what a read has to see.
+    pub(super) deadline: Duration,
 }
 
 impl ReadBarrier {

@@ -4,8 +4,6 @@
 //! machine's thread and back. So reads that wait together share all of that. Linearizable and stale
 //! ones have a queue each: the latter wait for nobody.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -72,8 +70,6 @@ async fn read(queue: &mpsc::Sender<Read>, query: Bytes) -> Result<Bytes, ReadErr
 pub(super) struct ReadServer {
     pub(super) barrier: ReadBarrier,
     pub(super) fsm: FsmHandle,
-    /// How long this node may take to apply what a read has to see.
-    pub(super) deadline: Duration,
 }
 
 impl ReadServer {
@@ -83,9 +79,10 @@ impl ReadServer {
         if self.fsm.applied() >= Some(index) {
             return Ok(());
         }
-        tokio::time::timeout(self.deadline, self.fsm.wait_applied(index))
+        let deadline = self.barrier.deadline;
+        tokio::time::timeout(deadline, self.fsm.wait_applied(index))
             .await
-            .map_err(|_| ReadError::Deadline(self.deadline))?
+            .map_err(|_| ReadError::Deadline(deadline))?
             .map_err(ReadError::from)
     }
 
