@@ -162,8 +162,10 @@ impl Containers {
         self.locate(id);
     }
 
-    /// Takes a node off the network; it goes on running.
+    /// Takes a node off the network; it goes on running. Clients lose its name, as the engine's own
+    /// resolver would see to: whoever gets its address would take their writes for his.
     pub(crate) fn disconnect(&self, id: u64) {
+        self.names.forget(&self.host(id));
         docker(&["network", "disconnect", &self.name, &self.host(id)]);
     }
 

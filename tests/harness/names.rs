@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
@@ -15,18 +15,20 @@ pub struct Names(Arc<Mutex<BTreeMap<String, IpAddr>>>);
 impl Names {
     /// From now on `host` is at `address`, wherever it was before.
     pub fn set(&self, host: &str, address: IpAddr) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(host.to_owned(), address);
+        self.lock().insert(host.to_owned(), address);
+    }
+
+    /// From now on nobody knows where `host` is: its address may become somebody else's.
+    pub fn forget(&self, host: &str) {
+        self.lock().remove(host);
     }
 
     fn find(&self, host: &str) -> Option<IpAddr> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(host)
-            .copied()
+        self.lock().get(host).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, IpAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_that_moves_is_found_at_its_new_address() {
+    fn a_host_is_found_where_it_is_by_now_and_nowhere_once_it_is_gone() {
         let names = Names::default();
         let client = names.clone();
         for last in [2, 3] {
@@ -55,5 +57,7 @@ mod tests {
             assert_eq!(client.find("node-1"), Some(address));
         }
         assert_eq!(client.find("node-2"), None);
+        names.forget("node-1");
+        assert_eq!(client.find("node-1"), None);
     }
 }
