@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares rkv with etcd on this machine, three nodes each and one, under the same load generator.
 # Usage: hack/bench.sh [ROUNDS] [SECONDS]    5 rounds, 4 seconds for each of their measurements
-# Takes 40 measurements a round and number of nodes at 1, 16, 64 and 256 connections; plots go to hack/bench/plots.
+# Takes 52 measurements a round and number of nodes at 1, 16, 64 and 256 connections; plots go to hack/bench/plots.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,5 +1,5 @@
 -- What wrk sends: wrk -s load.lua URL -- SYSTEM OPERATION KEYS SEED
--- SYSTEM is rkv or etcd (its JSON gateway), OPERATION put, get (linearizable) or stale.
+-- SYSTEM is rkv, etcd (its JSON gateway) or etcd-v2, OPERATION put, get (linearizable) or stale.
 local ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 local VALUE = string.rep("v", 64)
 
@@ -36,8 +36,17 @@ local function etcd(operation, key)
   return wrk.format("POST", "/v3/kv/range", nil, string.format('{"key":"%s"%s}', key, serializable))
 end
 
+local function etcd_v2(operation, key)
+  local path = "/v2/keys/" .. key
+  if operation == "put" then
+    local form = {["Content-Type"] = "application/x-www-form-urlencoded"}
+    return wrk.format("PUT", path, form, "value=" .. VALUE)
+  end
+  return wrk.format("GET", path .. (operation == "get" and "?quorum=true" or ""))
+end
+
 function init(args)
-  local make = args[1] == "etcd" and etcd or rkv
+  local make = ({rkv = rkv, etcd = etcd, ["etcd-v2"] = etcd_v2})[args[1]]
   math.randomseed(tonumber(args[4]))
   -- Made before the load, so that the generator takes as little of the machine as it can.
   for number = 0, tonumber(args[3]) - 1 do

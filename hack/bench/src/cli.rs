@@ -36,6 +36,8 @@ pub(crate) struct Cli {
 pub(crate) enum Scenario {
     /// A durable PUT of one client against a bare fdatasync on the same disk
     Latency,
+    /// A PUT of one client at three nodes against etcd's, by gRPC and by its JSON gateway
+    OneClient,
     /// Requests per second and log entries per fsync, with 64 clients on three nodes
     Batching,
     /// The longest pause of a writer while a large state is snapshotted
@@ -53,7 +55,7 @@ pub(crate) enum Scenario {
     /// Serve a constant, for `compare`
     #[command(hide = true)]
     Constant,
-    /// All but compare, snapshot with one node and with three, switch with few keys and with many
+    /// All but compare and one-client, snapshot with one node and with three, switch with few keys and with many
     All(SizeArgs),
 }
 
@@ -62,8 +64,22 @@ pub(crate) struct SnapshotArgs {
     /// Number of nodes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=7))]
     pub(crate) nodes: u64,
+    /// Write as fast as the clients are answered instead of 200 times a second: what is left of the throughput
+    #[arg(long)]
+    pub(crate) unpaced: bool,
     #[command(flatten)]
     pub(crate) size: SizeArgs,
+}
+
+impl SnapshotArgs {
+    /// What the bars speak of.
+    pub(crate) fn of(nodes: u64, size: SizeArgs) -> Self {
+        Self {
+            nodes,
+            unpaced: false,
+            size,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]

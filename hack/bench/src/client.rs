@@ -57,6 +57,10 @@ impl Connection {
         self.send("POST", path, body).await
     }
 
+    pub(crate) async fn put(&mut self, path: &str, body: &[u8]) -> io::Result<Response> {
+        self.send("PUT", path, body).await
+    }
+
     /// Sends a request and reads its response. After an error, or when the future was dropped
     /// halfway, the connection must not be used again.
     async fn send(&mut self, method: &str, path: &str, body: &[u8]) -> io::Result<Response> {

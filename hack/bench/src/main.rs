@@ -7,6 +7,7 @@ mod cli;
 mod client;
 mod cluster;
 mod compare;
+mod grpc;
 #[path = "../../../host/build/guest.rs"]
 mod guest_build;
 mod node;
@@ -25,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use cli::{Cli, LoadArgs, Scenario};
+use cli::{Cli, LoadArgs, Scenario, SnapshotArgs};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -53,8 +54,8 @@ async fn measure(cli: &Cli) -> Result<()> {
         Scenario::All(size) => vec![
             Scenario::Latency,
             Scenario::Batching,
-            Scenario::Snapshot(cli::SnapshotArgs { nodes: 1, size }),
-            Scenario::Snapshot(cli::SnapshotArgs { nodes: 3, size }),
+            Scenario::Snapshot(SnapshotArgs::of(1, size)),
+            Scenario::Snapshot(SnapshotArgs::of(3, size)),
             Scenario::Failover,
             Scenario::Switch(LoadArgs::with_keys(10_000)),
             Scenario::Switch(LoadArgs::with_keys(1_000_000)),
@@ -71,6 +72,7 @@ async fn measure(cli: &Cli) -> Result<()> {
         let run = async {
             match &scenario {
                 Scenario::Latency => scenarios::latency(&launch, seconds).await,
+                Scenario::OneClient => scenarios::one_client(&launch, seconds).await,
                 Scenario::Batching => scenarios::batching(&launch, seconds).await,
                 Scenario::Snapshot(args) => scenarios::snapshot(&launch, seconds, *args).await,
                 Scenario::Failover => scenarios::failover(&launch).await,

@@ -156,8 +156,9 @@ fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
 pub(super) async fn expect_kv(api: &ApiState) -> Result<(), Failed> {
     api.expect_module().await?;
     if api.consensus.speaks(PROTOCOL) != Some(true) {
-        // This node may not have come to an activation yet that was acknowledged already.
-        api.consensus.catch_up().await?;
+        // This node may not have come to an activation yet that was acknowledged already. Boxed, like all
+        // that few requests wait for: the rest need not hold the space for it.
+        Box::pin(api.consensus.catch_up()).await?;
     }
     match api.consensus.speaks(PROTOCOL) {
         Some(true) => Ok(()),

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{Request, header};
-use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
@@ -19,31 +18,38 @@ use super::request::DISCARDED_BYTES;
 /// How long an answer waits for the rest of its request.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Answers a request by `handler`, and reads what that left of it before the answer goes out.
-pub(super) async fn read_first<B>(
-    request: Request<B>,
-    handler: impl AsyncFnOnce(Request<Body>) -> Response,
-) -> Response
+/// What the handler left of a request's body.
+pub(super) struct Leftover<B>(Option<oneshot::Receiver<B>>);
+
+/// Gives a request to a handler, and its body back when that is done with it.
+pub(super) fn lend<B>(request: Request<B>) -> (Request<Body>, Leftover<B>)
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError>,
 {
     // There is nothing to read, or nothing is sent before the client is told to.
     if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
-        return handler(request.map(Body::new)).await;
+        return (request.map(Body::new), Leftover(None));
     }
-    let (back, mut left) = oneshot::channel();
-    let lent = |body| Lent {
-        body: Some(body),
-        back: Some(back),
-    };
-    let request = request.map(|body| Body::new(lent(body)));
-    let response = handler(request).await;
-    if let Ok(body) = left.try_recv() {
-        // A client that is too slow gets its answer all the same.
-        let _ = tokio::time::timeout(DEADLINE, discard(body)).await;
+    let (back, left) = oneshot::channel();
+    let request = request.map(|body| {
+        Body::new(Lent {
+            body: Some(body),
+            back: Some(back),
+        })
+    });
+    (request, Leftover(Some(left)))
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> Leftover<B> {
+    /// Reads what is left, within bounds, once the answer is known.
+    pub(super) async fn read(self) {
+        let left = self.0.and_then(|mut left| left.try_recv().ok());
+        if let Some(body) = left.filter(|body| !body.is_end_stream()) {
+            // Boxed, as few requests come here. A client that is too slow gets its answer all the same.
+            let _ = tokio::time::timeout(DEADLINE, Box::pin(discard(body))).await;
+        }
     }
-    response
 }
 
 async fn discard<B: HttpBody<Data = Bytes> + Unpin>(mut body: B) {

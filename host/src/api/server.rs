@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::seat::{Seat, Seated};
+use super::seat::Seated;
 use super::state::{ApiState, routes};
 use super::traffic::Traffic;
 use crate::clock;
@@ -100,10 +100,10 @@ impl Server {
                 () = self.stop.cancelled() => break,
                 slot = make_room(&slots, &waiting) => slot,
             };
-            let seat = Seat::new(Arc::clone(&waiting), peer.ip());
+            let place = Arc::new(waiting.enter(peer.ip()));
             let traffic = Arc::clone(&self.traffic);
             let counted = traffic.metrics().connect();
-            let service = Seated::new(self.router.clone(), Arc::clone(&seat), traffic);
+            let service = Seated::new(self.router.clone(), Arc::clone(&place), traffic);
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.head_timeout)
@@ -116,7 +116,7 @@ impl Server {
                     served = watched => if let Err(error) = served {
                         tracing::debug!(%error, "an HTTP connection broke");
                     },
-                    () = seat.shown_out() => {
+                    () = place.shown_out() => {
                         tracing::debug!("an idle HTTP connection made room for another");
                     }
                 }

@@ -122,7 +122,10 @@ impl ApiState {
     /// Waits for the first module of a new node, which takes a moment, rather than turn away the
     /// client that came with it.
     pub(super) async fn expect_module(&self) -> Result<(), Failed> {
-        let active = self.consensus.wait_active();
+        if self.consensus.is_active() {
+            return Ok(());
+        }
+        let active = Box::pin(self.consensus.wait_active());
         match tokio::time::timeout(self.limits.request_timeout, active).await {
             Ok(()) => Ok(()),
             Err(_) => Err(ReadError::NoModule.into()),

@@ -115,11 +115,13 @@ impl FsmHandle {
         }
     }
 
+    /// Whether a module is active.
+    pub fn is_active(&self) -> bool {
+        self.shared.is_active()
+    }
+
     /// Waits until a module is active.
     pub async fn wait_active(&self) {
-        if self.shared.is_active() {
-            return;
-        }
         let mut applied = self.shared.watch_applied();
         // An error means that the thread has ended: there is nothing to wait for.
         let _ = applied.wait_for(|_| self.shared.is_active()).await;

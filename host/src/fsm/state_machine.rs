@@ -42,10 +42,13 @@ impl StateMachine {
         if entries.is_empty() {
             return Ok(());
         }
-        self.fsm
-            .ask(|done| Job::Apply { entries, done })
-            .await
-            .map_err(stop)
+        let applied = self.fsm.ask(|done| Job::Apply { entries, done }).await;
+        // Told from here and not from the state machine's thread, from which each of them would have to
+        // be woken across threads.
+        for (responder, reply) in applied.map_err(stop)? {
+            responder.send(reply);
+        }
+        Ok(())
     }
 }
 

@@ -27,11 +27,14 @@ use super::shared::Shared;
 use crate::failpoint;
 use crate::metrics::FsmMetrics;
 use crate::storage::SnapshotFile;
-use crate::types::{Entry, LogId, LogIndex, StateDigest, StoredMembership, TypeConfig};
+use crate::types::{Entry, LogId, LogIndex, Reply, StateDigest, StoredMembership, TypeConfig};
 use crate::wasm::{Snapshot, THREAD_STACK_BYTES};
 
 /// An entry, and whoever waits for it to be applied.
 pub(super) type Applicable = (Entry, Option<ApplyResponder<TypeConfig>>);
+
+/// Whoever waits for an entry, and what came of it.
+pub(super) type Applied = (ApplyResponder<TypeConfig>, Reply);
 
 /// The answer to a job that may find the node stopped.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, FsmError>>;
@@ -43,7 +46,8 @@ type Answers = Result<Vec<Result<Bytes, QueryError>>, QueryError>;
 pub(super) enum Job {
     Apply {
         entries: Vec<Applicable>,
-        done: Answer<()>,
+        /// With the replies that somebody waits for.
+        done: Answer<Vec<Applied>>,
     },
     Query {
         queries: Vec<Bytes>,
@@ -195,7 +199,7 @@ impl Worker {
         }
     }
 
-    fn apply(&mut self, applicable: Vec<Applicable>) -> Result<(), FsmError> {
+    fn apply(&mut self, applicable: Vec<Applicable>) -> Result<Vec<Applied>, FsmError> {
         let (entries, responders): (Vec<Entry>, Vec<_>) = applicable.into_iter().unzip();
         failpoint::crash_at("apply-before");
         let started = Instant::now();
@@ -204,12 +208,10 @@ impl Worker {
         failpoint::crash_at("apply-after");
         self.shared.count_applied(&replies);
         self.publish();
-        for (responder, reply) in responders.into_iter().zip(replies) {
-            if let Some(responder) = responder {
-                responder.send(reply);
-            }
-        }
-        Ok(())
+        let replied = responders.into_iter().zip(replies);
+        Ok(replied
+            .filter_map(|(responder, reply)| Some((responder?, reply)))
+            .collect())
     }
 
     fn query(&mut self, queries: &[Bytes]) -> Answers {

@@ -15,7 +15,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Has peers called at the addresses that the membership has for them, and counts the leaders.
 pub(super) async fn follow_cluster(consensus: Arc<Consensus>) {
-    let mut metrics = consensus.raft().metrics();
+    // Not all metrics, which change with every write.
+    let mut metrics = consensus.raft().server_metrics();
     let mut followed = None;
     let mut leader = None;
     while metrics.changed().await.is_ok() {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResponse;
 use openraft::{Instant as _, RaftMetrics, ServerState};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -158,8 +160,7 @@ impl Consensus {
         } else {
             self.parts.limits.request_timeout
         };
-        let write = tokio::time::timeout(timeout, self.parts.raft.client_write(proposal));
-        match write.await {
+        match tokio::time::timeout(timeout, self.write_entry(proposal)).await {
             Ok(Ok(response)) => {
                 let index = response.log_id.index;
                 if tracing::enabled!(Level::DEBUG)
@@ -169,12 +170,32 @@ impl Consensus {
                 }
                 Ok(response.data)
             }
-            Ok(Err(error)) => Err(self.write_error(error)),
+            Ok(Err(error)) => Err(error),
             // An acknowledgement of what no quorum may have.
             Err(_) if hasty => Ok(Reply::Response(Bytes::new())),
             Err(_) => Err(ProposeError::Unknown(format!(
                 "not applied within {timeout:?}"
             ))),
+        }
+    }
+
+    /// As openraft's `client_write`, in a tenth of its space: every request holds this future in place.
+    async fn write_entry(
+        &self,
+        proposal: Proposal,
+    ) -> Result<ClientWriteResponse<TypeConfig>, ProposeError> {
+        let (responder, applied) = ProgressResponder::complete_only();
+        let raft = &self.parts.raft;
+        let handed_over = Box::pin(raft.client_write_ff(proposal, Some(responder))).await;
+        handed_over.map_err(|fatal| self.write_error(RaftError::Fatal(fatal)))?;
+        match applied.await {
+            Ok(written) => written.map_err(|error| self.write_error(RaftError::APIError(error))),
+            // openraft dropped it: it may be in the log.
+            Err(_) => {
+                let reason = self.stopped();
+                let reason = reason.unwrap_or_else(|| "raft gave no answer".to_owned());
+                Err(ProposeError::Unknown(reason))
+            }
         }
     }
 
@@ -279,6 +300,11 @@ impl Consensus {
         *self.heard_leader.lock() = Instant::now();
     }
 
+    /// Whether a module is the state machine, on this node.
+    pub fn is_active(&self) -> bool {
+        self.parts.fsm.is_active()
+    }
+
     /// Waits until a module is the state machine, on this node.
     pub async fn wait_active(&self) {
         self.parts.fsm.wait_active().await;
@@ -332,13 +358,10 @@ impl Consensus {
     pub(super) fn has_quorum(&self) -> bool {
         let metrics = self.parts.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let alone = metrics.membership_config.membership().voter_ids().count() < 2;
-        metrics.state != ServerState::Leader
-            || alone
-            || metrics
-                .last_quorum_acked
-                .as_ref()
-                .is_none_or(|acked| acked.elapsed() < self.parts.quorum_deadline)
+        let acked = metrics.last_quorum_acked.as_ref();
+        acked.is_none_or(|acked| acked.elapsed() < self.parts.quorum_deadline)
+            || metrics.state != ServerState::Leader
+            || metrics.membership_config.membership().voter_ids().count() < 2
     }
 
     /// The error that stopped this node, if one did.
@@ -370,9 +393,10 @@ impl Consensus {
 
     /// Waits until an error stops this node, or it is shut down.
     pub async fn wait_stopped(&self) {
-        let mut metrics = self.parts.raft.metrics();
-        while metrics.borrow_watched().running_state.is_ok() {
-            if metrics.changed().await.is_err() {
+        // Changes seldom, and is closed when raft's core ends.
+        let mut server = self.parts.raft.server_metrics();
+        while self.stopped().is_none() {
+            if server.changed().await.is_err() {
                 return;
             }
         }

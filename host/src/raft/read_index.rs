@@ -68,8 +68,9 @@ impl ReadBarrier {
     /// An index such that a state that has applied it reflects every write acknowledged before
     /// this call.
     pub(super) async fn index(&self) -> Result<LogIndex, ReadError> {
-        let round = tokio::time::timeout(self.deadline, self.round());
-        round
+        // Boxed: it is large, and every request that may have to wait for one holds it in place.
+        let round = Box::pin(self.round());
+        tokio::time::timeout(self.deadline, round)
             .await
             .unwrap_or(Err(ReadError::Deadline(self.deadline)))
     }

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::client::Connection;
 use crate::cluster::{Launch, free_addresses};
@@ -20,6 +21,8 @@ use crate::wait;
 const SETTLE: Duration = Duration::from_secs(30);
 /// Operations in a transaction: so few that the gateway's answer has a length and no chunks.
 const BATCH: u64 = 16;
+/// Connections that fill the store of version 2, which takes one key at a time.
+const LOADERS: u64 = 32;
 
 /// A running cluster.
 #[derive(Debug)]
@@ -75,6 +78,8 @@ impl Etcd {
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--listen-client-urls", &url])
             .args(["--advertise-client-urls", &url])
+            // An interface beside the one that counts, with a store of its own.
+            .args(["--enable-v2=true"])
             .args(["--log-level", "warn"])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -106,8 +111,36 @@ impl Etcd {
         .await
     }
 
-    /// Puts a value under the first `keys` keys.
+    /// What the gateway takes for one write.
+    pub(crate) fn put_body(key: &str, value: &[u8]) -> String {
+        let [key, value] = [key.as_bytes(), value].map(|bytes| BASE64_STANDARD.encode(bytes));
+        json!({"key": key, "value": value}).to_string()
+    }
+
+    /// Puts a value under the first `keys` keys, for both interfaces.
     pub(crate) async fn fill(&self, keys: u64, value: &[u8]) -> Result<()> {
+        self.fill_v3(keys, value).await?;
+        let leader = self.leader().await?;
+        let value = std::str::from_utf8(value)?.to_owned();
+        let mut loaders = JoinSet::new();
+        for loader in 0..LOADERS {
+            let (mut connection, value) = (Connection::open(leader).await?, value.clone());
+            loaders.spawn(async move {
+                for number in (loader..keys).step_by(LOADERS as usize) {
+                    let path = format!("/v2/keys/{}?value={value}", key(number));
+                    let answer = connection.put(&path, b"").await?;
+                    ensure!(answer.status < 300, "etcd answered {}", answer.summary());
+                }
+                Ok(())
+            });
+        }
+        while let Some(loader) = loaders.join_next().await {
+            loader??;
+        }
+        Ok(())
+    }
+
+    async fn fill_v3(&self, keys: u64, value: &[u8]) -> Result<()> {
         let leader = self.leader().await?;
         let value = BASE64_STANDARD.encode(value);
         let mut connection = Connection::open(leader).await?;

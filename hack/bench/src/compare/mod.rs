@@ -13,8 +13,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub(crate) use self::constant::serve as serve_constant;
+pub(crate) use self::etcd::Etcd;
 use self::figures::{Figures, Point};
-use self::subject::{Subject, System};
+use self::subject::Subject;
 use self::wrk::{Load, Operation};
 use crate::cluster::Launch;
 use crate::table::Table;
@@ -42,8 +43,8 @@ pub(crate) struct CompareArgs {
 impl CompareArgs {
     /// Runs of the load generator.
     pub(crate) fn runs(&self) -> u64 {
-        // Three systems asked for three operations, and one for one.
-        10 * self.rounds * self.connections.len() as u64
+        // Four systems asked for three operations, and one for one.
+        13 * self.rounds * self.connections.len() as u64
     }
 }
 
@@ -53,10 +54,7 @@ pub(crate) async fn compare(
     duration: Duration,
     args: &CompareArgs,
 ) -> Result<Table> {
-    let mut subjects = Vec::new();
-    for system in [System::Rkv, System::Native, System::Etcd, System::Constant] {
-        subjects.push(Subject::start(system, launch, args.nodes, args.keys).await?);
-    }
+    let mut subjects = Subject::start_all(launch, args.nodes, args.keys).await?;
     let mut figures = Figures::default();
     for round in 0..args.rounds {
         for operation in [Operation::Put, Operation::Get, Operation::Stale] {

@@ -15,10 +15,11 @@ const RIGHT: f64 = 16.0;
 /// Steps of the vertical axis.
 const STEPS: u32 = 4;
 
-const SYSTEMS: [(System, &str); 4] = [
+const SYSTEMS: [(System, &str); 5] = [
     (System::Rkv, "#1b6ca8"),
     (System::Native, "#e67e22"),
     (System::Etcd, "#c0392b"),
+    (System::EtcdV2, "#8e44ad"),
     (System::Constant, "#7f8c8d"),
 ];
 

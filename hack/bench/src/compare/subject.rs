@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context, Result};
 
@@ -22,6 +23,8 @@ pub(crate) enum System {
     Native,
     /// By its JSON gateway.
     Etcd,
+    /// By its older HTTP interface, on the same nodes.
+    EtcdV2,
     /// axum, answering a constant.
     Constant,
 }
@@ -32,6 +35,7 @@ impl fmt::Display for System {
             Self::Rkv => "rkv",
             Self::Native => "native",
             Self::Etcd => "etcd",
+            Self::EtcdV2 => "etcd-v2",
             Self::Constant => "axum",
         })
     }
@@ -42,7 +46,8 @@ impl fmt::Display for System {
 pub(crate) enum Subject {
     Rkv(Cluster),
     Native(Cluster),
-    Etcd(Etcd),
+    Etcd(Rc<Etcd>),
+    EtcdV2(Rc<Etcd>),
     Constant(Constant),
 }
 
@@ -57,27 +62,19 @@ pub(crate) struct Measured {
 }
 
 impl Subject {
-    /// Starts a system with `nodes` nodes and 64 bytes under each of `keys` keys.
-    pub(crate) async fn start(
-        system: System,
-        launch: &Launch,
-        nodes: u64,
-        keys: u64,
-    ) -> Result<Self> {
-        match system {
-            System::Rkv => Ok(Self::Rkv(
-                filled(&launch.daemon, launch, nodes, keys).await?,
-            )),
-            System::Native => Ok(Self::Native(
-                filled(&launch.native, launch, nodes, keys).await?,
-            )),
-            System::Etcd => {
-                let etcd = Etcd::start(launch, nodes).await?;
-                etcd.fill(keys, VALUE).await?;
-                Ok(Self::Etcd(etcd))
-            }
-            System::Constant => Ok(Self::Constant(Constant::start()?)),
-        }
+    /// Starts all systems with `nodes` nodes each and 64 bytes under each of `keys` keys.
+    pub(crate) async fn start_all(launch: &Launch, nodes: u64, keys: u64) -> Result<Vec<Self>> {
+        let rkv = filled(&launch.daemon, launch, nodes, keys).await?;
+        let native = filled(&launch.native, launch, nodes, keys).await?;
+        let etcd = Rc::new(Etcd::start(launch, nodes).await?);
+        etcd.fill(keys, VALUE).await?;
+        Ok(vec![
+            Self::Rkv(rkv),
+            Self::Native(native),
+            Self::Etcd(Rc::clone(&etcd)),
+            Self::EtcdV2(etcd),
+            Self::Constant(Constant::start()?),
+        ])
     }
 
     pub(crate) fn system(&self) -> System {
@@ -85,6 +82,7 @@ impl Subject {
             Self::Rkv(_) => System::Rkv,
             Self::Native(_) => System::Native,
             Self::Etcd(_) => System::Etcd,
+            Self::EtcdV2(_) => System::EtcdV2,
             Self::Constant(_) => System::Constant,
         }
     }
@@ -92,7 +90,7 @@ impl Subject {
     /// Whether the system can be asked for this at all.
     pub(crate) fn serves(&self, operation: Operation) -> bool {
         match self {
-            Self::Rkv(_) | Self::Native(_) | Self::Etcd(_) => true,
+            Self::Rkv(_) | Self::Native(_) | Self::Etcd(_) | Self::EtcdV2(_) => true,
             Self::Constant(_) => operation == Operation::Stale,
         }
     }
@@ -104,6 +102,7 @@ impl Subject {
         load.system = match self {
             Self::Rkv(_) | Self::Native(_) | Self::Constant(_) => "rkv",
             Self::Etcd(_) => "etcd",
+            Self::EtcdV2(_) => "etcd-v2",
         };
         let target = self.target().await?;
         let before = usage::cpu(&pids)?;
@@ -126,7 +125,7 @@ impl Subject {
             Self::Rkv(cluster) | Self::Native(cluster) => {
                 Ok(cluster.nodes()[cluster.leader().await?].http_addr())
             }
-            Self::Etcd(etcd) => etcd.leader().await,
+            Self::Etcd(etcd) | Self::EtcdV2(etcd) => etcd.leader().await,
             Self::Constant(constant) => Ok(constant.address()),
         }
     }
@@ -137,7 +136,7 @@ impl Subject {
                 let pids = cluster.nodes().iter().map(|node| node.pid());
                 pids.collect::<Option<_>>().context("a node has ended")
             }
-            Self::Etcd(etcd) => Ok(etcd.pids()),
+            Self::Etcd(etcd) | Self::EtcdV2(etcd) => Ok(etcd.pids()),
             Self::Constant(constant) => Ok(vec![constant.pid()]),
         }
     }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use super::blocks::Blocks;
 use super::load;
-use crate::client::Connection;
 use crate::cluster::{Cluster, Launch};
 use crate::samples::Samples;
-use crate::table::{Table, millis, verdict};
+use crate::table::{Table, verdict};
 
 /// Disk and node take turns this often, so that the noise of the machine meets both alike.
 const BLOCKS: u32 = 10;
@@ -22,33 +22,6 @@ const OVERWRITTEN_PAGES: u64 = 1024;
 const WARM_UP: u64 = 200;
 /// A PUT may take this many times the bare append.
 const BAR: f64 = 1.5;
-
-/// Medians over the blocks of each block's percentiles.
-#[derive(Default)]
-struct Blocks {
-    p50: Samples,
-    p99: Samples,
-    operations: usize,
-}
-
-impl Blocks {
-    fn push(&mut self, block: &Samples) {
-        self.p50.push(block.median());
-        self.p99.push(block.percentile(99));
-        self.operations += block.len();
-    }
-
-    /// How many times longer these take than `others`: medians and 99th percentiles.
-    fn ratios(&self, others: &Self) -> [f64; 2] {
-        [(&self.p50, &others.p50), (&self.p99, &others.p99)]
-            .map(|(own, other)| own.median().as_secs_f64() / other.median().as_secs_f64())
-    }
-
-    fn cells(&self, name: &str) -> [String; 4] {
-        let [p50, p99] = [&self.p50, &self.p99].map(|samples| millis(samples.median()));
-        [name.to_owned(), p50, p99, self.operations.to_string()]
-    }
-}
 
 /// Measures for `duration`, a third of it each way to write.
 pub(crate) async fn latency(launch: &Launch, duration: Duration) -> Result<Table> {
@@ -72,7 +45,7 @@ pub(crate) async fn latency(launch: &Launch, duration: Duration) -> Result<Table
     for _ in 0..BLOCKS {
         append.push(&write_for(block, &growing, &mut appends)?);
         overwrite.push(&write_for(block, &allocated, &mut overwrites)?);
-        node.push(&put_for(block, &mut connection).await?);
+        node.push(&load::put_for(block, &mut connection).await?);
     }
 
     let mut table = Table::new(
@@ -118,18 +91,6 @@ fn write_for(
         file.write_all_at(&PAGE, page * PAGE.len() as u64)?;
         file.sync_data()?;
         samples.push(start.elapsed());
-    }
-    Ok(samples)
-}
-
-async fn put_for(duration: Duration, connection: &mut Connection) -> Result<Samples> {
-    let begun = Instant::now();
-    let mut samples = Samples::default();
-    for count in 0.. {
-        if begun.elapsed() >= duration {
-            break;
-        }
-        samples.push(load::put(connection, 0, count).await?);
     }
     Ok(samples)
 }

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::snapshot::{Pace, due_after, feel};
 use super::store;
 use crate::cli::ScaleArgs;
 use crate::cluster::{Cluster, Launch};
 use crate::node::Node;
-use crate::table::{Table, verdict};
+use crate::table::{Table, millis, verdict};
 use crate::usage;
 use crate::wait;
 
@@ -20,18 +21,24 @@ const RECORD: u64 = 116;
 const MEMORY_BAR: f64 = 300.0;
 /// A restart with a million keys.
 const RESTART_BAR: Duration = Duration::from_secs(2);
+/// Writers write for so long before the snapshot is due.
+const BEFORE_SNAPSHOT: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Fills one node, restarts it, and has another one join.
 pub(crate) async fn scale(launch: &Launch, args: ScaleArgs) -> Result<Table> {
-    let mut cluster = Cluster::start(launch, 1, &[]).await?;
+    let batches = args.keys.div_ceil(store::BATCH);
+    let pace = Pace::Steady;
+    let threshold = batches + pace.entries(BEFORE_SNAPSHOT);
+    let mut cluster = Cluster::start(launch, 1, &due_after(threshold)).await?;
     let node = &cluster.nodes()[0];
     let empty = usage::resident(&[pid(node)?])?;
     let before = usage::written(node.data_dir())?;
     let begin = Instant::now();
     store::load(node, args.keys, &store::value(0)).await?;
     let loading = begin.elapsed();
-    quiet(node).await?;
+    let felt = feel(node, threshold, pace).await?;
+    let snapshot = size_of(&node.data_dir().join("snapshots"))?;
     let memory = usage::resident(&[pid(node)?])?.saturating_sub(empty);
     let written = usage::written(node.data_dir())?.zip(before);
     let log = size_of(&node.data_dir().join("log.wal"))?;
@@ -71,6 +78,13 @@ pub(crate) async fn scale(launch: &Launch, args: ScaleArgs) -> Result<Table> {
         &seconds(loading),
         &format!("{rate:.0} keys/s"),
     ]);
+    let [longest, before] = felt.longest();
+    table.row(&["snapshot", &seconds(felt.duration()), &mebibytes(snapshot)]);
+    table.row(&[
+        "longest pause of a writer meanwhile",
+        &millis(longest),
+        &format!("{} before", millis(before)),
+    ]);
     if let Some((after, before)) = written {
         let factor = format!("{:.2} per user byte", (after - before) as f64 / user);
         table.row(&["written to the disk", &mebibytes(after - before), &factor]);
@@ -89,21 +103,6 @@ pub(crate) async fn scale(launch: &Launch, args: ScaleArgs) -> Result<Table> {
     table.row(&["kill -9, restart, serves", &seconds(restart), &bar]);
     table.row(&["another node joins, has all", &seconds(join)]);
     Ok(table)
-}
-
-/// Waits until no snapshot is under way: its index stays as it is.
-async fn quiet(node: &Node) -> Result<()> {
-    let mut last = None;
-    let mut since = Instant::now();
-    wait::until("the node is quiet", PATIENCE, async || {
-        let index = node.stats().await?.snapshot_index;
-        if last != Some(index) {
-            last = Some(index);
-            since = Instant::now();
-        }
-        Ok((since.elapsed() > Duration::from_secs(3)).then_some(()))
-    })
-    .await
 }
 
 fn pid(node: &Node) -> Result<u32> {

@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use crate::crowd::{Crowd, Place};
 use crate::types::NodeId;
@@ -33,18 +32,15 @@ pub(super) struct Strangers {
 /// A stranger's place, which is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Stranger {
-    shown_out: Arc<Notify>,
-    _place: Place,
+    place: Place,
 }
 
 impl Strangers {
     /// Gives the newest stranger a place, another's if there are none left.
     pub(super) fn enter(&self, source: IpAddr) -> Stranger {
         while self.crowd.len() >= MAX_STRANGERS && self.crowd.show_one_out() {}
-        let shown_out = Arc::new(Notify::new());
         Stranger {
-            _place: self.crowd.enter(source, Arc::clone(&shown_out)),
-            shown_out,
+            place: self.crowd.enter(source),
         }
     }
 }
@@ -52,7 +48,7 @@ impl Strangers {
 impl Stranger {
     /// Waits until this stranger has to make room for a newer one.
     pub(super) async fn shown_out(&self) {
-        self.shown_out.notified().await;
+        self.place.shown_out().await;
     }
 }
 
