@@ -7,14 +7,15 @@ use axum::http::{Request, header};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// One connection, with one call at a time on it.
 #[derive(Debug)]
 pub(crate) struct GrpcConnection {
     send: SendRequest<Bytes>,
     peer: SocketAddr,
-    driver: JoinHandle<Result<(), h2::Error>>,
+    /// Ends with this.
+    _driver: JoinSet<Result<(), h2::Error>>,
 }
 
 impl GrpcConnection {
@@ -22,10 +23,12 @@ impl GrpcConnection {
         let stream = TcpStream::connect(peer).await?;
         stream.set_nodelay(true)?;
         let (send, connection) = h2::client::handshake(stream).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         Ok(Self {
             send,
             peer,
-            driver: tokio::spawn(connection),
+            _driver: driver,
         })
     }
 
@@ -51,12 +54,6 @@ impl GrpcConnection {
         let status = trailers.get("grpc-status").context("no grpc-status")?;
         ensure!(status == "0", "etcd answered {trailers:?}");
         Ok(())
-    }
-}
-
-impl Drop for GrpcConnection {
-    fn drop(&mut self) {
-        self.driver.abort();
     }
 }
 

@@ -13,6 +13,7 @@ mod measures;
 mod membership;
 mod modules;
 mod network;
+mod proposals;
 mod propose_error;
 mod read_index;
 mod reads;
