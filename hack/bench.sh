@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 hack/setup.sh
 hack/setup.sh --bench
 cargo build --release --locked -p rkv-host -p rkv-bench --bins
-cargo build --release --locked -p rkv-host --features native-kv --bin rkvd-native-kv
+# Both packages again: the same dependencies with the same features, which are there by now.
+cargo build --release --locked -p rkv-host -p rkv-bench --features rkv-host/native-kv --bin rkvd-native-kv
 target=$(cargo metadata --format-version 1 --no-deps --locked |
     sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 for nodes in 3 1; do
