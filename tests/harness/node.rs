@@ -170,7 +170,7 @@ impl NodeProcess {
         self.started().terminate();
     }
 
-    /// SIGSTOP; returns at once.
+    /// SIGSTOP; returns when all of it has stopped.
     pub fn pause(&self) {
         self.started().pause();
     }

@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::io::retry_on_intr;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, setrlimit,
+    waitid,
+};
 
 use crate::wait;
 
@@ -74,13 +78,18 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
-    /// SIGSTOP: it keeps its sockets and locks, and does nothing. Returns at once.
+    /// SIGSTOP: it keeps its sockets and locks, and does nothing. Returns when it has stopped: the signal
+    /// reaches one thread after the other, and until then the rest may go on answering.
     ///
     /// # Panics
     ///
     /// When the process is gone already.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
+        // Its end counts, too, and is left for others to see.
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let pid = Pid::from_child(&self.child);
+        retry_on_intr(|| waitid(WaitId::Pid(pid), options)).expect("a child of this process");
     }
 
     /// SIGCONT: it goes on, and has not noticed that it was away.
