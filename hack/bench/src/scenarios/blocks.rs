@@ -1,5 +1,9 @@
 //! Latencies of things that take turns, so that the noise of the machine meets all alike.
 
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
 use crate::samples::Samples;
 use crate::table::millis;
 
@@ -28,4 +32,22 @@ impl Blocks {
         let [p50, p99] = [&self.p50, &self.p99].map(|samples| millis(samples.median()));
         [name.to_owned(), p50, p99, self.operations.to_string()]
     }
+}
+
+/// Does something for so long, again and again, and takes the time of each.
+pub(super) async fn time_for(
+    duration: Duration,
+    mut operation: impl AsyncFnMut(u64) -> Result<()>,
+) -> Result<Samples> {
+    let begun = Instant::now();
+    let mut samples = Samples::default();
+    for count in 0.. {
+        if begun.elapsed() >= duration {
+            break;
+        }
+        let start = Instant::now();
+        operation(count).await?;
+        samples.push(start.elapsed());
+    }
+    Ok(samples)
 }

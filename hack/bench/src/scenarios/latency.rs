@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, time_for};
 use super::load;
 use crate::cluster::{Cluster, Launch};
 use crate::samples::Samples;
@@ -45,7 +45,12 @@ pub(crate) async fn latency(launch: &Launch, duration: Duration) -> Result<Table
     for _ in 0..BLOCKS {
         append.push(&write_for(block, &growing, &mut appends)?);
         overwrite.push(&write_for(block, &allocated, &mut overwrites)?);
-        node.push(&load::put_for(block, &mut connection).await?);
+        node.push(
+            &time_for(block, async |count| {
+                load::put(&mut connection, 0, count).await.map(drop)
+            })
+            .await?,
+        );
     }
 
     let mut table = Table::new(

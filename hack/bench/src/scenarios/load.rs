@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::client::Connection;
-use crate::samples::Samples;
 
 /// Value of a single write. 64 bytes is what session and lock stores hold.
 pub(crate) const VALUE: &[u8; 64] = &[b'v'; 64];
@@ -29,17 +28,4 @@ pub(crate) async fn put(
         response.summary()
     );
     Ok(took)
-}
-
-/// Writes for so long, one value after the other.
-pub(crate) async fn put_for(duration: Duration, connection: &mut Connection) -> Result<Samples> {
-    let begun = Instant::now();
-    let mut samples = Samples::default();
-    for count in 0.. {
-        if begun.elapsed() >= duration {
-            break;
-        }
-        samples.push(put(connection, 0, count).await?);
-    }
-    Ok(samples)
 }

@@ -1,16 +1,15 @@
 //! One client's PUTs at three nodes each: rkv by REST, etcd by gRPC and by its JSON gateway.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, time_for};
 use super::{load, store};
 use crate::client::Connection;
 use crate::cluster::{Cluster, Launch};
 use crate::compare::Etcd;
 use crate::grpc::GrpcConnection;
-use crate::samples::Samples;
 use crate::table::{Table, verdict};
 
 const NODES: u64 = 3;
@@ -34,13 +33,37 @@ pub(crate) async fn one_client(launch: &Launch, duration: Duration) -> Result<Ta
 
     let block = duration / (3 * BLOCKS);
     let [mut by_rest, mut by_grpc, mut by_gateway] = <[Blocks; 3]>::default();
-    load::put_for(WARM_UP, &mut rest).await?;
-    put_for(WARM_UP, async |key| grpc.put(key, load::VALUE).await).await?;
-    put_for(WARM_UP, async |key| by_json(&mut gateway, key).await).await?;
+    time_for(WARM_UP, async |count| {
+        load::put(&mut rest, 0, count).await.map(drop)
+    })
+    .await?;
+    time_for(WARM_UP, async |count| {
+        grpc.put(&key(count), load::VALUE).await
+    })
+    .await?;
+    time_for(WARM_UP, async |count| {
+        by_json(&mut gateway, &key(count)).await
+    })
+    .await?;
     for _ in 0..BLOCKS {
-        by_rest.push(&load::put_for(block, &mut rest).await?);
-        by_grpc.push(&put_for(block, async |key| grpc.put(key, load::VALUE).await).await?);
-        by_gateway.push(&put_for(block, async |key| by_json(&mut gateway, key).await).await?);
+        by_rest.push(
+            &time_for(block, async |count| {
+                load::put(&mut rest, 0, count).await.map(drop)
+            })
+            .await?,
+        );
+        by_grpc.push(
+            &time_for(block, async |count| {
+                grpc.put(&key(count), load::VALUE).await
+            })
+            .await?,
+        );
+        by_gateway.push(
+            &time_for(block, async |count| {
+                by_json(&mut gateway, &key(count)).await
+            })
+            .await?,
+        );
     }
     ensure!(etcd.leader().await? == leader, "etcd changed its leader");
 
@@ -74,20 +97,6 @@ async fn by_json(gateway: &mut Connection, key: &str) -> Result<()> {
     Ok(())
 }
 
-async fn put_for(
-    duration: Duration,
-    mut put: impl AsyncFnMut(&str) -> Result<()>,
-) -> Result<Samples> {
-    let begun = Instant::now();
-    let mut samples = Samples::default();
-    for number in (0..KEYS).cycle() {
-        if begun.elapsed() >= duration {
-            break;
-        }
-        let key = store::key(number);
-        let start = Instant::now();
-        put(&key).await?;
-        samples.push(start.elapsed());
-    }
-    Ok(samples)
+fn key(count: u64) -> String {
+    store::key(count % KEYS)
 }
