@@ -16,7 +16,12 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     places: Mutex<Places>,
+    /// Times that it was looked at who waits for too long.
+    round: AtomicU64,
 }
+
+/// How many rounds of [`Crowd::show_idle_out`] make up the time that a connection may wait.
+pub(crate) const ROUNDS: u32 = 8;
 
 /// The order of giving way: size of the source, age of its first connection in the queue.
 type Rank = (usize, Reverse<u64>, IpAddr);
@@ -35,6 +40,8 @@ struct Places {
 struct Member {
     /// Where it is in the queue of its source. Written under the lock.
     number: AtomicU64,
+    /// The round in which it began to wait.
+    waits_since: AtomicU64,
     /// It does something that must not be broken off.
     is_busy: AtomicBool,
     /// It did something since it was last looked at.
@@ -76,9 +83,25 @@ impl Crowd {
         let Some(member) = chosen.next() else {
             return false;
         };
-        member.is_lost.store(true, Ordering::Release);
-        member.shown_out.notify_one();
+        member.show_out();
         true
+    }
+
+    /// Begins another round, and has those go that have waited for more than [`ROUNDS`] of them.
+    pub(crate) fn show_idle_out(&self) {
+        let round = self.round.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut places = self.places.lock();
+        for source in places.sources.keys().copied().collect::<Vec<_>>() {
+            let is_idle = |member: &Member| {
+                let waits = round.saturating_sub(member.waits_since.load(Ordering::Relaxed));
+                waits > u64::from(ROUNDS) && !member.is_busy.load(Ordering::Relaxed)
+            };
+            places.change(source, |of_source| {
+                for (_, member) in of_source.extract_if(.., |_, member| is_idle(member)) {
+                    member.show_out();
+                }
+            });
+        }
     }
 
     /// How many there are.
@@ -133,6 +156,13 @@ impl Places {
     }
 }
 
+impl Member {
+    fn show_out(&self) {
+        self.is_lost.store(true, Ordering::Release);
+        self.shown_out.notify_one();
+    }
+}
+
 fn rank(source: IpAddr, of_source: &BTreeMap<u64, Arc<Member>>) -> Option<Rank> {
     let (first, _) = of_source.first_key_value()?;
     Some((of_source.len(), Reverse(*first), source))
@@ -147,6 +177,7 @@ impl Place {
     /// It waits again.
     pub(crate) fn end(&self) {
         self.member.was_busy.store(true, Ordering::Relaxed);
+        self.wait();
         self.member.is_busy.store(false, Ordering::Relaxed);
         // It was chosen, and did something before it heard of that.
         if self.member.is_lost.load(Ordering::Acquire) {
@@ -165,7 +196,13 @@ impl Place {
         }
     }
 
+    fn wait(&self) {
+        let round = self.crowd.round.load(Ordering::Relaxed);
+        self.member.waits_since.store(round, Ordering::Relaxed);
+    }
+
     fn queue(&self) {
+        self.wait();
         let mut places = self.crowd.places.lock();
         let number = places.next;
         places.next += 1;
@@ -260,6 +297,29 @@ mod tests {
         assert_eq!(crowd.len(), 1);
         assert!(!is_out(&place));
         assert!(crowd.show_one_out() && is_out(&place));
+    }
+
+    #[test]
+    fn who_waits_for_too_long_has_to_go() {
+        let crowd = Arc::new(Crowd::default());
+        let [idle, busy, used] = [1, 1, 2].map(|last| crowd.enter(source(last)));
+        busy.begin();
+        for _ in 0..ROUNDS {
+            crowd.show_idle_out();
+        }
+        assert!(!is_out(&idle));
+        used.begin();
+        used.end();
+        crowd.show_idle_out();
+        assert!(is_out(&idle) && !is_out(&busy) && !is_out(&used));
+        busy.end();
+        for _ in 0..ROUNDS {
+            crowd.show_idle_out();
+        }
+        assert!(is_out(&used) && !is_out(&busy));
+        crowd.show_idle_out();
+        assert!(is_out(&busy));
+        assert_eq!(crowd.len(), 0);
     }
 
     #[tokio::test]

@@ -54,6 +54,40 @@ async fn a_query_that_traps_costs_nobodys_state() {
     );
 }
 
+/// A module that has kept its calls short is called by whoever needs it, and not on a thread of its own.
+#[tokio::test]
+async fn what_traps_in_place_costs_no_more_than_elsewhere() {
+    const SHORT_CALLS: usize = 100;
+    let (mut cluster, leader) = start(&[]).await;
+    let client = cluster.client(leader);
+    let mut count = 0;
+    for bad in ["panic", "spin", "recurse", "eat"] {
+        for _ in 0..SHORT_CALLS {
+            count += 1;
+            let answer = client.act("/fsm/apply", "add").await.expect(200);
+            assert_eq!(answer.text(), count.to_string());
+        }
+        let problem = client.act("/fsm/apply", bad).await.problem(422);
+        assert_eq!(problem.code, "trapped", "{bad}");
+    }
+    for bad in ["panic", "spin", "recurse"] {
+        for target in ["/fsm/query", "/fsm/query?consistency=stale"] {
+            for _ in 0..SHORT_CALLS {
+                let answer = client.post(target, "get").await.expect(200);
+                assert_eq!(answer.text(), count.to_string());
+            }
+            client.post(target, bad).await.problem(422);
+        }
+    }
+    cluster.equal_digests().await;
+    for id in cluster.ids() {
+        let log = cluster.node(id).log();
+        assert!(log.contains("commands failed in place"), "node {id}: {log}");
+    }
+    let log = cluster.node(leader).log();
+    assert!(log.contains("queries failed in place"), "{log}");
+}
+
 #[tokio::test]
 async fn a_snapshot_that_traps_stops_no_node() {
     let (cluster, leader) = start(&["--snapshot-entries", "40"]).await;

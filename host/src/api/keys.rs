@@ -154,6 +154,9 @@ fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
 }
 
 pub(super) async fn expect_kv(api: &ApiState) -> Result<(), Failed> {
+    if api.consensus.speaks(PROTOCOL) == Some(true) {
+        return Ok(());
+    }
     api.expect_module().await?;
     if api.consensus.speaks(PROTOCOL) != Some(true) {
         // This node may not have come to an activation yet that was acknowledged already. Boxed, like all

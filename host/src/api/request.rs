@@ -131,13 +131,18 @@ impl Bodies {
 /// The bytes of a query parameter, as a form encodes them: `%xx`, and `+` for a space. They need
 /// not be text.
 pub(crate) fn query_bytes(query: Option<&str>, name: &str) -> Option<Vec<u8>> {
+    let value = encoded(query, name)?.replace('+', " ");
+    Some(percent_decode_str(&value).collect())
+}
+
+/// The last value of a query parameter, as it was sent.
+fn encoded<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
     let pairs = query.unwrap_or_default().split('&');
     let mut value = pairs.filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then_some(value)
     });
-    let value = value.next_back()?.replace('+', " ");
-    Some(percent_decode_str(&value).collect())
+    value.next_back()
 }
 
 /// A query parameter that has to be text.
@@ -158,7 +163,12 @@ pub(super) fn query_texts(query: Option<&str>, name: &str) -> Result<Vec<String>
 
 /// Whether a request asks for this node's state as it is, and not as all acknowledged writes left it.
 pub(super) fn is_stale(query: Option<&str>) -> Result<bool, Problem> {
-    match query_text(query, "consistency")?.as_deref() {
+    const NAME: &str = "consistency";
+    // Decoded only where that matters: every read asks.
+    if encoded(query, NAME) == Some("stale") {
+        return Ok(true);
+    }
+    match query_text(query, NAME)?.as_deref() {
         None | Some("linearizable") => Ok(false),
         Some("stale") => Ok(true),
         Some(other) => Err(Problem::bad_request(format!(

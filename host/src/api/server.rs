@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::seat::Seated;
@@ -17,7 +18,7 @@ use super::state::{ApiState, routes};
 use super::traffic::Traffic;
 use crate::clock;
 use crate::config::RequestLimits;
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, ROUNDS};
 use crate::raft::Consensus;
 use crate::request_id::RequestIds;
 
@@ -79,9 +80,17 @@ impl Server {
         let slots = Arc::new(Semaphore::new(self.max_connections));
         let waiting = Arc::new(Crowd::default());
         let connections = GracefulShutdown::new();
+        // One timer for all: hyper would set one for each request.
+        let mut rounds = tokio::time::interval(self.head_timeout / ROUNDS);
+        // Rounds in quick succession would cut the time short.
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let accepted = tokio::select! {
                 () = self.stop.cancelled() => break,
+                _ = rounds.tick() => {
+                    waiting.show_idle_out();
+                    continue;
+                }
                 accepted = listener.accept() => accepted,
             };
             let (stream, peer) = match accepted {
@@ -105,8 +114,6 @@ impl Server {
             let counted = traffic.metrics().connect();
             let service = Seated::new(self.router.clone(), Arc::clone(&place), traffic);
             let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.head_timeout)
                 .max_buf_size(MAX_HEAD_BYTES)
                 .serve_connection(TokioIo::new(stream), service);
             let watched = connections.watch(connection);

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use rkv_host::check::{self, Verdict};
 use rkv_host::cli::{CheckFlags, HealthFlags, Invocation, Settings, UsageError};
 use rkv_host::config::Config;
-use rkv_host::node::Node;
+use rkv_host::node::{self, Node};
 use rkv_host::recovery::{self, Outcome, RecoveryError};
 use rkv_host::telemetry::{self, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
@@ -88,10 +88,8 @@ fn start(settings: Settings) -> (anyhow::Result<ExitCode>, ExitCode) {
 
 fn run(config: Config, log: &str, format: LogFormat) -> anyhow::Result<()> {
     telemetry::start(log, format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| anyhow!("cannot start the async runtime: {error}"))?;
+    let runtime =
+        node::runtime().map_err(|error| anyhow!("cannot start the async runtime: {error}"))?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;

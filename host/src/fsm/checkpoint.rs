@@ -92,6 +92,7 @@ impl Machine {
         if let Some(halt) = &self.halted {
             return Err(FsmError::Quarantined(halt.reason.clone()));
         }
+        self.mend()?;
         let cursor = match self
             .instance
             .as_mut()

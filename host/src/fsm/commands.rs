@@ -68,7 +68,9 @@ impl Machine {
         if !runs.is_empty() {
             let burnt = instance.fuel_burnt();
             let applied = instance.apply(&runs);
-            self.metrics.burnt(instance.fuel_burnt() - burnt);
+            let burnt = instance.fuel_burnt() - burnt;
+            self.metrics.burnt(burnt);
+            self.pace.note(burnt);
             outcomes = applied.map_err(StepError::Fault)?.into_iter();
             if instance.memory_refused() {
                 // The module coped, but another node's may not have had to.
@@ -130,11 +132,15 @@ impl Machine {
                 *self.cluster.insert(cluster.ok_or(FsmError::NoCluster)?)
             }
         };
+        let seed = match self.last_seed {
+            Some((of, seed)) if of == index => seed,
+            _ => self.last_seed.insert((index, seed(cluster, index))).1,
+        };
         Ok(Context {
             index,
             term,
             time_ms,
-            seed: seed(cluster, index),
+            seed,
         })
     }
 }

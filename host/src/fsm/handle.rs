@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Weak;
-use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
@@ -12,10 +11,11 @@ use super::checkpoint::Doubt;
 use super::error::FsmError;
 use super::events::Events;
 use super::host_state::{ActiveModule, Previous};
+use super::in_place::Access;
 use super::registry::Registry;
 use super::shared::{FsmStatus, Quarantine, Shared};
 use super::snapshot::SnapshotBuilder;
-use super::worker::{Answer, Job};
+use super::worker::{Answer, Answers, Applicable, Applied, Job, Worker};
 use crate::metrics::FsmMetrics;
 use crate::storage::{SnapshotFile, SnapshotStore};
 use crate::types::{Failure, LogIndex, Mark, ModuleId, NodeId, StateDigest, TrapKind};
@@ -44,10 +44,10 @@ pub enum QueryError {
     Trapped(TrapKind),
 }
 
-/// Talks to the state machine's thread. Cheap to clone.
+/// Talks to the state machine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FsmHandle {
-    jobs: Sender<Job>,
+    access: Access,
     shared: Shared,
     registry: Registry,
     snapshots: SnapshotStore,
@@ -58,7 +58,7 @@ pub struct FsmHandle {
 
 impl FsmHandle {
     pub(super) fn new(
-        jobs: Sender<Job>,
+        access: Access,
         shared: Shared,
         registry: Registry,
         snapshots: SnapshotStore,
@@ -67,7 +67,7 @@ impl FsmHandle {
         pulse: Weak<()>,
     ) -> Self {
         Self {
-            jobs,
+            access,
             shared,
             registry,
             snapshots,
@@ -79,7 +79,7 @@ impl FsmHandle {
 
     /// Has the thread do a job.
     pub(super) fn submit(&self, job: Job) -> Result<(), FsmError> {
-        self.jobs.send(job).map_err(|_| FsmError::Ended)
+        self.access.submit(job)
     }
 
     /// Has the thread do a job and waits for its answer.
@@ -90,19 +90,42 @@ impl FsmHandle {
     }
 
     /// Asks the module on the state as it is: an answer for each query, or what befell them all.
-    pub async fn query(
-        &self,
-        queries: Vec<Bytes>,
-    ) -> Result<Vec<Result<Bytes, QueryError>>, QueryError> {
-        if let Some(quarantine) = self.shared.quarantine() {
-            return Err(QueryError::Quarantined(quarantine.reason));
+    pub async fn query(&self, queries: Vec<Bytes>) -> Answers {
+        if let Some(answers) = self.query_in_place(&queries)? {
+            return Ok(answers);
         }
         let (answer, answered) = oneshot::channel();
         let ended = || QueryError::Stopped("its thread has ended".to_owned());
-        self.jobs
-            .send(Job::Query { queries, answer })
+        self.submit(Job::Query { queries, answer })
             .map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
+    }
+
+    /// As [`Self::query`], on the calling thread; `None` if that is not the place for it now.
+    pub fn query_in_place(
+        &self,
+        queries: &[Bytes],
+    ) -> Result<Option<Vec<Result<Bytes, QueryError>>>, QueryError> {
+        if let Some(quarantine) = self.shared.quarantine() {
+            return Err(QueryError::Quarantined(quarantine.reason));
+        }
+        let asked = |worker: &mut Worker| worker.query_in_place(queries);
+        Ok(self.access.in_place(asked).flatten())
+    }
+
+    /// Applies entries that follow the last one applied.
+    pub(super) async fn apply(
+        &self,
+        mut entries: Vec<Applicable>,
+    ) -> Result<Vec<Applied>, FsmError> {
+        // Taken out only if the machine is used.
+        let apply = |worker: &mut Worker| worker.apply_in_place(std::mem::take(&mut entries));
+        match self.access.in_place(apply) {
+            Some(Ok(applied)) => return Ok(applied),
+            Some(Err(left)) => entries = left,
+            None => {}
+        }
+        self.ask(|done| Job::Apply { entries, done }).await
     }
 
     /// Waits until the entry at `index` is applied.

@@ -12,6 +12,7 @@ use super::error::FsmError;
 use super::events::Events;
 use super::halt::Halt;
 use super::host_state::HostState;
+use super::in_place::Pace;
 use super::keeping::Keeping;
 use super::registry::Registry;
 use crate::failpoint;
@@ -43,6 +44,9 @@ pub(super) struct Machine {
     pub(super) parts: MachineParts,
     pub(super) host: HostState,
     pub(super) instance: Option<Instance>,
+    pub(super) pace: Pace,
+    /// A call in place has spoilt the instance, which was not rebuilt yet.
+    pub(super) is_broken: bool,
     pub(super) events: Events,
     pub(super) metrics: FsmMetrics,
     /// Why there is no state, if so.
@@ -56,6 +60,8 @@ pub(super) struct Machine {
     /// The state from before the last activation, while it is being written.
     pub(super) keeping: Option<Keeping>,
     pub(super) cluster: Option<ClusterId>,
+    /// The seed that was computed last, with its index: queries ask for that of the applied one.
+    pub(super) last_seed: Option<(LogIndex, u64)>,
 }
 
 impl Machine {
@@ -64,6 +70,8 @@ impl Machine {
             parts,
             host: HostState::default(),
             instance: None,
+            pace: Pace::default(),
+            is_broken: false,
             events,
             metrics,
             halted: None,
@@ -72,12 +80,14 @@ impl Machine {
             claims: Vec::new(),
             keeping: None,
             cluster: None,
+            last_seed: None,
         }
     }
 
     /// Applies entries that follow the last one applied, in order. Answers one reply each. An error
     /// means that the node has to stop.
     pub(super) fn apply(&mut self, entries: &[Entry]) -> Result<Vec<Reply>, FsmError> {
+        self.mend()?;
         if let Some(ended) = self.keeping.take_if(|keeping| keeping.until().is_none()) {
             ended.finish()?;
         }
@@ -312,6 +322,8 @@ impl Machine {
     pub(super) fn replace_instance(&mut self, instance: Option<Instance>) -> Option<Instance> {
         self.frozen = None;
         self.generation += 1;
+        self.pace = Pace::default();
+        self.is_broken = false;
         std::mem::replace(&mut self.instance, instance)
     }
 }

@@ -1,7 +1,7 @@
 //! The state machine driver: openraft's state machine over a WebAssembly component.
 //!
-//! One thread owns the component's instance; everything else talks to it through a
-//! queue. Knows nothing of HTTP or of peers.
+//! One thread owns the component's instance; everything else talks to it through a queue, except
+//! for short calls while nobody waits. Knows nothing of HTTP or of peers.
 
 mod activation;
 mod backup;
@@ -17,6 +17,7 @@ mod halt;
 mod handle;
 mod handover;
 mod host_state;
+mod in_place;
 mod keeping;
 mod machine;
 mod query;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
@@ -82,10 +82,9 @@ struct SharedState {
     /// The activation whose previous state is on its way to disk.
     keeping: RwLock<Option<LogIndex>>,
     modules: RwLock<BTreeMap<ModuleId, u64>>,
-    /// The machine has no state.
-    halted: RwLock<Option<Quarantine>>,
-    /// The state is not what a majority has.
-    diverged: RwLock<Option<Quarantine>>,
+    quarantines: RwLock<Quarantines>,
+    /// Whether there is one: every query asks.
+    is_quarantined: AtomicBool,
     digest: RwLock<Option<Mark>>,
     mark: RwLock<Option<Mark>>,
     state_marks: RwLock<Vec<Mark>>,
@@ -98,6 +97,15 @@ struct SharedState {
     traps: AtomicU64,
     queries: AtomicU64,
     repairs: AtomicU64,
+}
+
+/// Why the state is not to be used.
+#[derive(Debug, Default)]
+struct Quarantines {
+    /// The machine has no state.
+    halted: Option<Quarantine>,
+    /// The state is not what a majority has.
+    diverged: Option<Quarantine>,
 }
 
 impl Shared {
@@ -138,8 +146,8 @@ impl Shared {
             reason: halt.reason.clone(),
             repairable: halt.repairable,
         });
-        if *shared.halted.read() != halted {
-            *shared.halted.write() = halted;
+        if shared.quarantines.read().halted != halted {
+            self.change_quarantines(|quarantines| quarantines.halted = halted);
         }
         *shared.digest.write() = host.applied.map(|id| Mark {
             index: id.index,
@@ -237,13 +245,24 @@ impl Shared {
     }
 
     pub(super) fn quarantine(&self) -> Option<Quarantine> {
-        let halted = self.0.halted.read().clone();
-        halted.or_else(|| self.0.diverged.read().clone())
+        if !self.0.is_quarantined.load(Ordering::Acquire) {
+            return None;
+        }
+        let quarantines = self.0.quarantines.read();
+        let quarantine = quarantines.halted.as_ref();
+        quarantine.or(quarantines.diverged.as_ref()).cloned()
     }
 
     pub(super) fn set_diverged(&self, diverged: Option<Quarantine>) {
-        *self.0.diverged.write() = diverged;
+        self.change_quarantines(|quarantines| quarantines.diverged = diverged);
         self.0.state_marks.write().clear();
+    }
+
+    fn change_quarantines(&self, change: impl FnOnce(&mut Quarantines)) {
+        let mut quarantines = self.0.quarantines.write();
+        change(&mut quarantines);
+        let is_one = quarantines.halted.is_some() || quarantines.diverged.is_some();
+        self.0.is_quarantined.store(is_one, Ordering::Release);
     }
 
     pub(super) fn is_retired(&self, id: NodeId) -> bool {

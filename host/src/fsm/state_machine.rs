@@ -42,7 +42,7 @@ impl StateMachine {
         if entries.is_empty() {
             return Ok(());
         }
-        let applied = self.fsm.ask(|done| Job::Apply { entries, done }).await;
+        let applied = self.fsm.apply(entries).await;
         // Told from here and not from the state machine's thread, from which each of them would have to
         // be woken across threads.
         for (responder, reply) in applied.map_err(stop)? {

@@ -1,12 +1,13 @@
 //! The thread that owns the state machine, and its queue.
 //!
-//! One thread, because the instance is single-threaded and needs a deep stack of its own. The queue
-//! is unbounded as a channel, and bounded by its senders: openraft has one apply or install under
-//! way at a time, a snapshot one chunk, and reads two batches of queries.
+//! One thread, because the instance is single-threaded and needs a deep stack of its own. Others use
+//! it [`in_place`](super::in_place) while the queue is empty. The queue is unbounded as a channel, and
+//! bounded by its senders: openraft has one apply or install under way at a time, a snapshot one
+//! chunk, and reads two batches of queries.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -19,9 +20,10 @@ use super::error::FsmError;
 use super::events::Events;
 use super::handle::{FsmHandle, QueryError};
 use super::host_state::HostState;
+use super::in_place::{Access, Waiting};
 use super::keeping::PreviousState;
 use super::machine::{Machine, MachineParts};
-use super::query::QueryFault;
+use super::query::{QueryAnswer, QueryFault};
 use super::section::CHUNK_BYTES;
 use super::shared::Shared;
 use crate::failpoint;
@@ -40,7 +42,7 @@ pub(super) type Applied = (ApplyResponder<TypeConfig>, Reply);
 pub(super) type Answer<T> = oneshot::Sender<Result<T, FsmError>>;
 
 /// An answer to each query, or what befell them all.
-type Answers = Result<Vec<Result<Bytes, QueryError>>, QueryError>;
+pub(super) type Answers = Result<Vec<Result<Bytes, QueryError>>, QueryError>;
 
 /// What the thread is asked to do.
 pub(super) enum Job {
@@ -121,40 +123,48 @@ pub fn start(parts: MachineParts) -> std::io::Result<(FsmHandle, JoinHandle<()>)
     let alive = Arc::new(());
     let pulse = Arc::downgrade(&alive);
     let (registry, snapshots) = (parts.registry.clone(), parts.snapshots.clone());
-    let worker = Worker {
+    let worker = Arc::new(Mutex::new(Worker {
         machine: Machine::new(parts, events.clone(), metrics.clone()),
         cursors: HashMap::new(),
         next_ticket: 0,
         shared: shared.clone(),
-        _alive: alive,
-    };
+    }));
+    let waiting = Waiting::default();
+    let access = Access::new(jobs, waiting.clone(), &worker);
     let thread = std::thread::Builder::new()
         .name("rkv-fsm".to_owned())
         .stack_size(THREAD_STACK_BYTES)
-        .spawn(move || worker.run(&queue))?;
+        .spawn(move || {
+            // Gone with the thread, however that ends.
+            let _alive = alive;
+            run(&worker, &queue, &waiting);
+        })?;
     Ok((
-        FsmHandle::new(jobs, shared, registry, snapshots, events, metrics, pulse),
+        FsmHandle::new(access, shared, registry, snapshots, events, metrics, pulse),
         thread,
     ))
 }
 
-struct Worker {
-    machine: Machine,
+fn run(worker: &Mutex<Worker>, queue: &Receiver<Job>, waiting: &Waiting) {
+    while let Ok(job) = queue.recv() {
+        let Ok(mut worker) = worker.lock() else {
+            tracing::error!("a panic has left the state machine in the middle of something");
+            return;
+        };
+        waiting.end();
+        worker.handle(job);
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) machine: Machine,
     /// `None`: the snapshot of a state without a module.
     cursors: HashMap<Ticket, (u64, Option<Snapshot>)>,
     next_ticket: u64,
     shared: Shared,
-    /// Gone with the thread, however that ends.
-    _alive: Arc<()>,
 }
 
 impl Worker {
-    fn run(mut self, queue: &Receiver<Job>) {
-        while let Ok(job) = queue.recv() {
-            self.handle(job);
-        }
-    }
-
     fn handle(&mut self, job: Job) {
         match job {
             Job::Query { queries, answer } => {
@@ -201,26 +211,44 @@ impl Worker {
 
     fn apply(&mut self, applicable: Vec<Applicable>) -> Result<Vec<Applied>, FsmError> {
         let (entries, responders): (Vec<Entry>, Vec<_>) = applicable.into_iter().unzip();
+        let replies = self.apply_by(&entries, Machine::apply)?;
+        Ok(replied(responders, replies))
+    }
+
+    /// Gives the entries back when the thread has to apply them.
+    pub(super) fn apply_in_place(
+        &mut self,
+        applicable: Vec<Applicable>,
+    ) -> Result<Vec<Applied>, Vec<Applicable>> {
+        let (entries, responders): (Vec<Entry>, Vec<_>) = applicable.into_iter().unzip();
+        let apply =
+            |machine: &mut Machine, entries: &[_]| machine.apply_in_place(entries).ok_or(());
+        match self.apply_by(&entries, apply) {
+            Ok(replies) => Ok(replied(responders, replies)),
+            Err(()) => Err(entries.into_iter().zip(responders).collect()),
+        }
+    }
+
+    fn apply_by<E>(
+        &mut self,
+        entries: &[Entry],
+        apply: impl FnOnce(&mut Machine, &[Entry]) -> Result<Vec<Reply>, E>,
+    ) -> Result<Vec<Reply>, E> {
         failpoint::crash_at("apply-before");
         let started = Instant::now();
-        let replies = self.machine.apply(&entries)?;
+        let replies = apply(&mut self.machine, entries)?;
         self.machine.metrics.applied(entries.len(), started);
         failpoint::crash_at("apply-after");
         self.shared.count_applied(&replies);
         self.publish();
-        let replied = responders.into_iter().zip(replies);
-        Ok(replied
-            .filter_map(|(responder, reply)| Some((responder?, reply)))
-            .collect())
+        Ok(replies)
     }
 
     fn query(&mut self, queries: &[Bytes]) -> Answers {
-        let asked: Vec<&[u8]> = queries.iter().map(|query| &query[..]).collect();
         let generation = self.machine.generation;
         let started = Instant::now();
-        let answers = self.machine.query(&asked);
-        self.machine.metrics.answered(started);
-        self.shared.count_queries(queries.len());
+        let answers = self.machine.query(&slices(queries));
+        self.count_queries(queries, started);
         if self.machine.generation != generation {
             self.publish();
         }
@@ -234,12 +262,23 @@ impl Worker {
             let reason = format!("{} queries got {} answers", queries.len(), answers.len());
             return Err(QueryError::Stopped(reason));
         }
-        let given = |answer| match answer {
-            Ok(bytes) => Ok(Bytes::from(bytes)),
-            Err(QueryFault::Refused(failure)) => Err(QueryError::Refused(failure)),
-            Err(QueryFault::Trapped(kind)) => Err(QueryError::Trapped(kind)),
-        };
-        Ok(answers.into_iter().map(given).collect())
+        Ok(given(answers))
+    }
+
+    /// `None`: the thread has to ask.
+    pub(super) fn query_in_place(
+        &mut self,
+        queries: &[Bytes],
+    ) -> Option<Vec<Result<Bytes, QueryError>>> {
+        let started = Instant::now();
+        let answers = self.machine.query_in_place(&slices(queries))?;
+        self.count_queries(queries, started);
+        Some(given(answers))
+    }
+
+    fn count_queries(&self, queries: &[Bytes], started: Instant) {
+        self.machine.metrics.answered(started);
+        self.shared.count_queries(queries.len());
     }
 
     /// Opens the state of the last checkpoint that asked for a snapshot, or the present one.
@@ -298,4 +337,27 @@ impl Worker {
         }
         self.shared.publish(&self.machine);
     }
+}
+
+fn replied(
+    responders: Vec<Option<ApplyResponder<TypeConfig>>>,
+    replies: Vec<Reply>,
+) -> Vec<Applied> {
+    let replied = responders.into_iter().zip(replies);
+    replied
+        .filter_map(|(responder, reply)| Some((responder?, reply)))
+        .collect()
+}
+
+fn slices(queries: &[Bytes]) -> Vec<&[u8]> {
+    queries.iter().map(|query| &query[..]).collect()
+}
+
+fn given(answers: Vec<QueryAnswer>) -> Vec<Result<Bytes, QueryError>> {
+    let given = |answer| match answer {
+        Ok(bytes) => Ok(Bytes::from(bytes)),
+        Err(QueryFault::Refused(failure)) => Err(QueryError::Refused(failure)),
+        Err(QueryFault::Trapped(kind)) => Err(QueryError::Trapped(kind)),
+    };
+    answers.into_iter().map(given).collect()
 }

@@ -1,9 +1,11 @@
 //! What the state machine's thread does, and the snapshots of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::{Histogram, IntCounter};
 
+use super::timings::Timings;
 use super::{Page, counter, disk_buckets, doubling, histogram};
 
 /// Recorder of the state machine. Clones share it.
@@ -11,7 +13,7 @@ use super::{Page, counter, disk_buckets, doubling, histogram};
 pub struct FsmMetrics {
     apply: Histogram,
     batch: Histogram,
-    query: Histogram,
+    query: Arc<Timings>,
     fuel: IntCounter,
     snapshot: Histogram,
 }
@@ -29,11 +31,11 @@ impl Default for FsmMetrics {
                 "Entries in a batch that was applied.",
                 doubling(1.0, 11),
             ),
-            query: histogram(
+            query: Arc::new(Timings::new(
                 "rkv_fsm_query_seconds",
                 "Time to answer a batch of queries, waiting left out.",
-                disk_buckets(),
-            ),
+                &disk_buckets(),
+            )),
             fuel: counter(
                 "rkv_fsm_fuel_total",
                 "Fuel that commands burnt, about one for each WebAssembly operator.",
@@ -56,7 +58,7 @@ impl FsmMetrics {
 
     /// Notes a batch of queries.
     pub fn answered(&self, started: Instant) {
-        self.query.observe(started.elapsed().as_secs_f64());
+        self.query.observe(started.elapsed());
     }
 
     /// Notes what commands burnt.
@@ -73,7 +75,7 @@ impl FsmMetrics {
     pub fn write(&self, page: &mut Page) {
         page.record(&self.apply);
         page.record(&self.batch);
-        page.record(&self.query);
+        page.record(&*self.query);
         page.record(&self.fuel);
     }
 

@@ -1,13 +1,15 @@
 //! What clients ask, by route, method and status.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use prometheus::{Histogram, IntGauge};
+use prometheus::IntGauge;
 
 use super::page::Labels;
-use super::{Page, gauge, histogram};
+use super::spread::Spread;
+use super::timings::Timings;
+use super::{Page, gauge};
 
 /// Methods that are told apart; the last stands for all others.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "DELETE", "other"];
@@ -31,27 +33,30 @@ const BUCKETS: [f64; 15] = [
 #[derive(Debug)]
 pub struct HttpMetrics {
     routes: Vec<Route>,
-    in_flight: IntGauge,
+    /// Began in one part, a request may end in another.
+    in_flight: Spread<AtomicI64>,
     connections: IntGauge,
 }
 
 #[derive(Debug)]
 struct Route {
     template: &'static str,
-    /// By method and status; the last status stands for all others.
-    answered: [[AtomicU64; CODES.len() + 1]; METHODS.len()],
-    seconds: Histogram,
+    answered: Spread<Answered>,
+    seconds: Timings,
 }
+
+/// Requests by method and status; the last status stands for all others.
+type Answered = [[AtomicU64; CODES.len() + 1]; METHODS.len()];
 
 impl Route {
     fn new(template: &'static str) -> Self {
         Self {
             template,
-            answered: [const { [const { AtomicU64::new(0) }; CODES.len() + 1] }; METHODS.len()],
-            seconds: histogram(
+            answered: Spread::default(),
+            seconds: Timings::new(
                 "rkv_http_request_seconds",
                 "Time from the head of a request to the head of its answer.",
-                BUCKETS.to_vec(),
+                &BUCKETS,
             ),
         }
     }
@@ -62,17 +67,14 @@ impl HttpMetrics {
     pub fn new(templates: impl IntoIterator<Item = &'static str>) -> Self {
         Self {
             routes: templates.into_iter().map(Route::new).collect(),
-            in_flight: gauge(
-                "rkv_http_requests_in_flight",
-                "Requests whose answer has not begun.",
-            ),
+            in_flight: Spread::default(),
             connections: gauge("rkv_http_connections", "Connections of clients."),
         }
     }
 
     /// Notes that a request began. It ends when it is told its status, or dropped.
     pub fn begin(self: &Arc<Self>, route: usize, method: &str) -> Measured {
-        self.in_flight.inc();
+        self.in_flight.own().fetch_add(1, Ordering::Relaxed);
         Measured {
             http: Arc::clone(self),
             route,
@@ -96,14 +98,17 @@ impl HttpMetrics {
         let mut used = Vec::new();
         for route in &self.routes {
             let before = rows.len();
-            for (method, answered) in METHODS.iter().zip(&route.answered) {
-                for (code, count) in codes.iter().zip(answered) {
-                    let count = count.load(Ordering::Relaxed);
+            for (method, method_name) in METHODS.iter().enumerate() {
+                for (code, code_name) in codes.iter().enumerate() {
+                    let parts = route.answered.parts();
+                    let count: u64 = parts
+                        .map(|answered| answered[method][code].load(Ordering::Relaxed))
+                        .sum();
                     if count > 0 {
                         let labels = [
                             ("route", route.template),
-                            ("method", *method),
-                            ("code", *code),
+                            ("method", *method_name),
+                            ("code", *code_name),
                         ];
                         rows.push((labels, count as f64));
                     }
@@ -120,7 +125,13 @@ impl HttpMetrics {
             rows.map(|(labels, count)| (labels as Labels<'_>, *count)),
         );
         page.record_each("route", used);
-        page.record(&self.in_flight);
+        let in_flight = self.in_flight.parts();
+        let in_flight: i64 = in_flight.map(|part| part.load(Ordering::Relaxed)).sum();
+        page.gauge(
+            "rkv_http_requests_in_flight",
+            "Requests whose answer has not begun.",
+            in_flight as f64,
+        );
         page.record(&self.connections);
     }
 }
@@ -160,10 +171,10 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        self.http.in_flight.dec();
+        self.http.in_flight.own().fetch_sub(1, Ordering::Relaxed);
         if let Some(route) = self.http.routes.get(self.route) {
-            route.seconds.observe(self.started.elapsed().as_secs_f64());
-            let answered = &route.answered[self.method][position(&CODES, &self.status)];
+            route.seconds.observe(self.started.elapsed());
+            let answered = &route.answered.own()[self.method][position(&CODES, &self.status)];
             answered.fetch_add(1, Ordering::Relaxed);
         }
     }

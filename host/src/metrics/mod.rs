@@ -11,6 +11,8 @@ mod log;
 mod network;
 mod page;
 mod process;
+mod spread;
+mod timings;
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge};
 

@@ -5,8 +5,10 @@ mod descriptors;
 mod found;
 mod join;
 mod running;
+mod runtime;
 mod upkeep;
 
 pub use assemble::StartError;
 pub use join::JoinError;
 pub use running::Node;
+pub use runtime::runtime;

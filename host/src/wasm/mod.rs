@@ -29,6 +29,6 @@ mod values;
 pub use engine::{Engine, EngineError, INTERFACE, WASMTIME_VERSION};
 pub use instance::{Instance, MAX_RESPONSE_BYTES, Restore, Snapshot};
 pub use module::{MAX_MODULE_BYTES, Module, ModuleError};
-pub use thread::{THREAD_STACK_BYTES, with_guest_stack};
+pub use thread::{THREAD_STACK_BYTES, has_guest_stack, vouch_for_guest_stack, with_guest_stack};
 pub use trap::Fault;
 pub use values::{ApplyEntry, Context, Event, Outcome};

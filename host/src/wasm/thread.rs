@@ -1,5 +1,6 @@
 //! The stack that guest code needs.
 
+use std::cell::Cell;
 use std::io;
 use std::thread;
 
@@ -14,6 +15,20 @@ pub(super) const GUEST_STACK_BYTES: usize = 8 << 20;
 /// guest's share and as much for the host. On a smaller one a recursion in the guest can run off
 /// the thread's stack, and that kills the process.
 pub const THREAD_STACK_BYTES: usize = 2 * GUEST_STACK_BYTES;
+
+thread_local! {
+    static HAS_GUEST_STACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that the calling thread was started with [`THREAD_STACK_BYTES`] of stack.
+pub fn vouch_for_guest_stack() {
+    HAS_GUEST_STACK.set(true);
+}
+
+/// Whether somebody [vouched](vouch_for_guest_stack) for the calling thread's stack.
+pub fn has_guest_stack() -> bool {
+    HAS_GUEST_STACK.get()
+}
 
 /// Runs `work` on a thread of its own with enough stack, and waits for it.
 pub fn with_guest_stack<R: Send>(work: impl FnOnce() -> R + Send) -> io::Result<R> {
