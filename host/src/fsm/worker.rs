@@ -303,6 +303,8 @@ impl Worker {
     }
 
     fn read_snapshot(&mut self, ticket: Ticket) -> Result<SnapshotRead, FsmError> {
+        // First: what a fault in place has cost the snapshot is no fault of the snapshot's.
+        self.machine.mend()?;
         let Some((generation, cursor)) = self.cursors.get(&ticket) else {
             return Ok(SnapshotRead::Superseded);
         };
