@@ -7,25 +7,60 @@ use equivalent::{Comparable, Equivalent};
 
 const WORD: usize = size_of::<u64>();
 
+/// Bytes of a key that is kept in place. With what tells how it is kept, it takes three words of a
+/// node, and a longer one an allocation besides.
+const IN_PLACE_BYTES: usize = 22;
+
 /// A key that the map owns and shares with its frozen versions. Ordered by its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Key(Rc<[u8]>);
+#[derive(Debug, Clone)]
+pub(crate) struct Key(Repr);
+
+/// A search compares with a key of every node that it passes and with several of the last one. Each
+/// that is elsewhere is another cache line to wait for, and what a search takes is waiting.
+#[derive(Debug, Clone)]
+enum Repr {
+    InPlace {
+        length: u8,
+        /// Zeros behind the key.
+        bytes: [u8; IN_PLACE_BYTES],
+    },
+    Shared(Rc<[u8]>),
+}
 
 impl Key {
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Repr::InPlace { length, bytes } => &bytes[..usize::from(*length)],
+            Repr::Shared(bytes) => bytes,
+        }
     }
 }
 
 impl From<&[u8]> for Key {
-    fn from(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+    fn from(key: &[u8]) -> Self {
+        let mut bytes = [0; IN_PLACE_BYTES];
+        match bytes.get_mut(..key.len()) {
+            Some(place) => {
+                place.copy_from_slice(key);
+                let length = key.len() as u8;
+                Self(Repr::InPlace { length, bytes })
+            }
+            None => Self(Repr::Shared(key.into())),
+        }
     }
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        compare(&self.0, &other.0)
+        compare(self.as_bytes(), other.as_bytes())
     }
 }
 
@@ -77,6 +112,22 @@ fn compare(left: &[u8], right: &[u8]) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_its_bytes_wherever_they_are() {
+        for length in 0..2 * IN_PLACE_BYTES {
+            let bytes = vec![b'k'; length];
+            let key = Key::from(bytes.as_slice());
+            assert_eq!(key.as_bytes(), bytes);
+            assert_eq!(
+                matches!(key.0, Repr::InPlace { .. }),
+                length <= IN_PLACE_BYTES
+            );
+            let longer = Key::from([&bytes[..], b"\0"].concat().as_slice());
+            assert!(key < longer && key != longer && key == key.clone());
+        }
+        assert_eq!(size_of::<Key>(), 24);
+    }
 
     /// Keys that differ in one byte, of lengths around those where words begin and end.
     #[test]
