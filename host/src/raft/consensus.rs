@@ -231,8 +231,8 @@ impl Consensus {
     }
 
     /// Asks the module, on a state that reflects every write acknowledged before this call.
-    pub async fn query(&self, query: Bytes) -> Result<Bytes, ReadError> {
-        self.reads.linearizable(query).await
+    pub fn query(&self, query: Bytes) -> impl Future<Output = Result<Bytes, ReadError>> {
+        self.reads.linearizable(query)
     }
 
     /// Waits until this node's state reflects every write acknowledged before this call.
@@ -241,8 +241,8 @@ impl Consensus {
     }
 
     /// Asks the module on this node's state as it is.
-    pub async fn query_stale(&self, query: Bytes) -> Result<Bytes, ReadError> {
-        self.reads.stale(query).await
+    pub fn query_stale(&self, query: Bytes) -> impl Future<Output = Result<Bytes, ReadError>> {
+        self.reads.stale(query)
     }
 
     /// A read index, if this node leads.

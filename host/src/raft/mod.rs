@@ -5,6 +5,7 @@ mod activation;
 mod backup;
 mod consensus;
 mod figures;
+mod gather;
 mod health;
 mod integrity;
 mod leadership;

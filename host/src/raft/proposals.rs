@@ -8,6 +8,7 @@ use openraft::Raft;
 use openraft::type_config::alias::WriteResponderOf;
 use tokio::sync::mpsc;
 
+use super::gather::gather;
 use crate::fsm::StateMachine;
 use crate::tasks::Tasks;
 use crate::types::{Proposal, TypeConfig};
@@ -49,8 +50,7 @@ impl Proposals {
 
 async fn hand_on(raft: Raft<TypeConfig, StateMachine>, mut queue: mpsc::Receiver<Waiting>) {
     while let Some(first) = queue.recv().await {
-        // Requests that have arrived but were not yet looked at get their turn to join.
-        tokio::task::yield_now().await;
+        gather(&queue).await;
         let mut next = Some(first);
         while let Some((proposal, responder)) = next {
             // Dropping the responder tells whoever waits.

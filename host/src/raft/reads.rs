@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::gather::gather;
 use super::read_index::{ReadBarrier, ReadError};
 use crate::fsm::{FsmHandle, QueryError};
 use crate::tasks::Tasks;
@@ -48,8 +49,11 @@ impl Reads {
     }
 
     /// Asks the module, on a state that reflects every write acknowledged before this call.
-    pub(super) async fn linearizable(&self, query: Bytes) -> Result<Bytes, ReadError> {
-        read(&self.linearizable, query).await
+    pub(super) fn linearizable(
+        &self,
+        query: Bytes,
+    ) -> impl Future<Output = Result<Bytes, ReadError>> {
+        read(&self.linearizable, query)
     }
 
     /// Asks the module on this node's state as it is.
@@ -64,13 +68,23 @@ impl Reads {
     }
 }
 
-async fn read(queue: &mpsc::Sender<Read>, query: Bytes) -> Result<Bytes, ReadError> {
-    let (answer, answered) = oneshot::channel();
+/// Queues a read, and waits for its answer. The query is in the queue then, and not in the future.
+fn read(
+    queue: &mpsc::Sender<Read>,
+    query: Bytes,
+) -> impl Future<Output = Result<Bytes, ReadError>> + use<> {
     let stopped = || ReadError::Stopped("it is shutting down".to_owned());
-    match queue.try_send(Read { query, answer }) {
-        Ok(()) => answered.await.map_err(|_| stopped())?,
-        Err(mpsc::error::TrySendError::Full(_)) => Err(ReadError::Overloaded),
-        Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
+    let (answer, answered) = oneshot::channel();
+    let queued = queue.try_send(Read { query, answer });
+    let refused = queued.err().map(|error| match error {
+        mpsc::error::TrySendError::Full(_) => ReadError::Overloaded,
+        mpsc::error::TrySendError::Closed(_) => stopped(),
+    });
+    async move {
+        match refused {
+            Some(refused) => Err(refused),
+            None => answered.await.map_err(|_| stopped())?,
+        }
     }
 }
 
@@ -133,8 +147,7 @@ async fn next_batch(queue: &mut mpsc::Receiver<Read>) -> Option<Vec<Read>> {
     let mut batch = Vec::new();
     while batch.is_empty() {
         batch.push(queue.recv().await?);
-        // Requests that have arrived but were not yet looked at get their turn to join.
-        tokio::task::yield_now().await;
+        gather(queue).await;
         while batch.len() < BATCH
             && let Ok(read) = queue.try_recv()
         {
