@@ -91,6 +91,42 @@ async fn a_missing_key_is_a_404() {
     }
 }
 
+/// `HEAD` comes to the handler through the router, `GET` without it.
+#[tokio::test]
+async fn head_tells_what_get_would() {
+    let three = three().await;
+    let key = "headed/é";
+    three.leader().put(key, "twelve bytes").await;
+    let present = key_path(key);
+    let too_long = key_path(&"k".repeat(5_000));
+    for (path, status) in [
+        (present.clone(), 200),
+        (format!("{present}?consistency=stale"), 200),
+        (format!("{present}?consistency=%73tale"), 200),
+        (format!("{present}?consistency=never"), 400),
+        (key_path("headed"), 404),
+        (key_path("headed") + "?consistency=stale", 404),
+        (too_long, 413),
+        (format!("{present}/"), 404),
+        ("/keys/".to_owned(), 404),
+        ("/keys/%FF".to_owned(), 400),
+    ] {
+        for node in three.roles() {
+            let of_get = node.get(&path).await;
+            let of_head = node.send(Method::HEAD, &path, "").await;
+            assert_eq!((of_get.status, of_head.status), (status, status), "{path}");
+            for header in ["content-type", "allow"] {
+                assert_eq!(of_get.header(header), of_head.header(header), "{path}");
+            }
+            assert!(of_head.body.is_empty());
+            if status == 200 {
+                assert_eq!(of_get.text(), "twelve bytes");
+                assert_eq!(of_head.header("content-length"), "12");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn removing_a_key_succeeds_also_when_there_is_none() {
     let three = three().await;

@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use http_body_util::BodyExt;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use super::activation::{activate_request, start_of_rollback};
 use super::events::starting_point;
 use super::health::Probe;
+use super::key::KeyRequest;
 use super::leadership::heir;
 use super::listing::Listing;
 use super::modules::module_id;
@@ -32,14 +33,20 @@ use crate::types::NodeInfo;
 pub(crate) fn target(data: &[u8]) {
     if let Ok(uri) = Uri::try_from(data) {
         parse_query(uri.query());
-        let response = answer(uri);
+        let recognised = KeyRequest::recognise(&get_request(&uri));
+        let response = answer(&uri);
         assert_ne!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let is_for_key = response.extensions().get::<IsForKey>().is_some();
+        assert_eq!(recognised.is_some(), is_for_key, "{uri}");
+        if let Some(recognised) = recognised {
+            assert_eq!(body(response), recognised.key().as_bytes(), "{uri}");
+        }
     }
     if let Ok(key) = std::str::from_utf8(data)
         && !key.is_empty()
         && let Ok(uri) = Uri::try_from(format!("/keys/{}", percent_encode(data, NON_ALPHANUMERIC)))
     {
-        let response = answer(uri);
+        let response = answer(&uri);
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(body(response), data);
     }
@@ -70,10 +77,14 @@ fn parse_query(query: Option<&str>) {
     }
 }
 
+/// Marks the answers of the routes of a key.
+#[derive(Debug, Clone)]
+struct IsForKey;
+
 /// The routes that have a part of the path to read, with what their handlers do to it.
 fn routes() -> Router {
-    async fn key(Path(key): Path<String>, RawQuery(_): RawQuery) -> String {
-        key
+    async fn key(Path(key): Path<String>, RawQuery(_): RawQuery) -> (Extension<IsForKey>, String) {
+        (Extension(IsForKey), key)
     }
     async fn node(Path(id): Path<String>) -> Result<String, Problem> {
         node_id(&id).map(|id| id.to_string())
@@ -90,19 +101,24 @@ fn routes() -> Router {
     }
     Router::new()
         .route("/keys/{key}", get(key))
+        .route("/key/{key}", get(key))
         .route("/nodes/{id}", get(node))
         .route("/fsm/modules/{id}", get(module))
         .route("/fsm/modules/{id}/dry-run", get(module))
         .fallback(elsewhere)
 }
 
-fn answer(uri: Uri) -> Response {
-    static SERVICE: OnceLock<TowerToHyperService<Router>> = OnceLock::new();
-    let service = SERVICE.get_or_init(|| TowerToHyperService::new(routes()));
+fn get_request(uri: &Uri) -> Request {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = uri.clone();
-    let Ok(response) = runtime().block_on(service.call(request));
-    locate(&uri, response)
+    request
+}
+
+fn answer(uri: &Uri) -> Response {
+    static SERVICE: OnceLock<TowerToHyperService<Router>> = OnceLock::new();
+    let service = SERVICE.get_or_init(|| TowerToHyperService::new(routes()));
+    let Ok(response) = runtime().block_on(service.call(get_request(uri)));
+    locate(uri, response)
 }
 
 fn body(response: Response) -> Vec<u8> {

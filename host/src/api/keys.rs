@@ -1,103 +1,24 @@
-//! `/keys`: the key-value store over REST, for modules that speak `rkv:kv@1`.
+//! `/keys`: many keys, for modules that speak `rkv:kv@1`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::http::StatusCode;
 use axum::routing::get;
 use bytes::Bytes;
-use rkv_kv_protocol::{Answer, Command, PROTOCOL, Query};
+use rkv_kv_protocol::{Command, PROTOCOL};
 
 use super::problem::Problem;
 use super::redirect::Failed;
-use super::request::query_bytes;
 use super::routes::Routes;
 use super::{ApiState, listing};
 use crate::config::MAX_BATCH_KEYS;
 use crate::raft::ReadError;
 
 pub(super) fn routes() -> Routes {
-    let key = || get(read).post(write).delete(delete);
-    Routes::new()
-        .route("/keys/{key}", key())
-        .route("/key/{key}", key())
-        .route("/keys", get(listing::list).post(write_batch))
-}
-
-async fn read(
-    State(api): State<Arc<ApiState>>,
-    key: Result<Path<String>, PathRejection>,
-    RawQuery(parameters): RawQuery,
-) -> Result<Response, Failed> {
-    let key = accept_key(&api, key).await?;
-    let query = Query::Get {
-        key: key.as_bytes(),
-    }
-    .encode();
-    let answer = api.ask(parameters.as_deref(), Bytes::from(query)).await?;
-    match Answer::decode(&answer) {
-        Ok(Answer::Value(value)) => {
-            let content_type = [(header::CONTENT_TYPE, "application/octet-stream")];
-            Ok((content_type, answer.slice_ref(value)).into_response())
-        }
-        Ok(Answer::Missing) => {
-            let detail = format!("there is no key `{key}`");
-            Err(Problem::new(StatusCode::NOT_FOUND, "no_such_key", "No such key", detail).into())
-        }
-        Ok(Answer::Keys { .. }) | Err(_) => Err(broken_protocol().into()),
-    }
-}
-
-async fn write(
-    State(api): State<Arc<ApiState>>,
-    key: Result<Path<String>, PathRejection>,
-    RawQuery(parameters): RawQuery,
-    body: Body,
-) -> Result<StatusCode, Failed> {
-    let key = accept_key(&api, key).await?;
-    api.consensus.expect_leader()?;
-    let limit = api.limits.max_value_bytes;
-    let received = api.bodies.read(body, "the value in bytes", limit).await?;
-    let body = &received.bytes;
-    let value = match query_bytes(parameters.as_deref(), "val") {
-        Some(_) if !body.is_empty() => {
-            let detail = "the value comes either as ?val= or as the body, not as both";
-            return Err(Problem::bad_request(detail).into());
-        }
-        Some(value) => Bytes::from(value),
-        None if body.is_empty() => {
-            let detail =
-                "the value is missing: send it as the body, or as ?val= (which may be empty)";
-            return Err(Problem::bad_request(detail).into());
-        }
-        None => body.clone(),
-    };
-    check_size("the value in bytes", value.len(), limit)?;
-    let command = Command::Set {
-        key: key.as_bytes(),
-        value: &value,
-    }
-    .encode();
-    api.consensus.propose(Bytes::from(command)).await?;
-    Ok(StatusCode::OK)
-}
-
-async fn delete(
-    State(api): State<Arc<ApiState>>,
-    key: Result<Path<String>, PathRejection>,
-) -> Result<StatusCode, Failed> {
-    let key = accept_key(&api, key).await?;
-    api.consensus.expect_leader()?;
-    let command = Command::Delete {
-        key: key.as_bytes(),
-    }
-    .encode();
-    api.consensus.propose(Bytes::from(command)).await?;
-    Ok(StatusCode::OK)
+    Routes::new().route("/keys", get(listing::list).post(write_batch))
 }
 
 async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<StatusCode, Failed> {
@@ -128,25 +49,14 @@ async fn write_batch(State(api): State<Arc<ApiState>>, body: Body) -> Result<Sta
     Ok(StatusCode::OK)
 }
 
-/// The key of a request to a module that has keys.
-async fn accept_key(
-    api: &ApiState,
-    key: Result<Path<String>, PathRejection>,
-) -> Result<String, Failed> {
-    expect_kv(api).await?;
-    let Path(key) = key.map_err(|_| Problem::bad_request("the key is not UTF-8"))?;
-    check_key(api, &key)?;
-    Ok(key)
-}
-
-fn check_key(api: &ApiState, key: &str) -> Result<(), Problem> {
+pub(super) fn check_key(api: &ApiState, key: &str) -> Result<(), Problem> {
     if key.is_empty() {
         return Err(Problem::bad_request("the key is empty"));
     }
     check_size("the key in bytes", key.len(), api.limits.max_key_bytes)
 }
 
-fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
+pub(super) fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Problem> {
     if size > limit {
         return Err(Problem::too_large(what, limit as u64));
     }

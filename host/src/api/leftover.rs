@@ -27,8 +27,11 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError>,
 {
-    // There is nothing to read, or nothing is sent before the client is told to.
-    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+    if request.body().is_end_stream() {
+        return (request.map(|_| Body::empty()), Leftover(None));
+    }
+    // Nothing is sent before the client is told to.
+    if request.headers().contains_key(header::EXPECT) {
         return (request.map(Body::new), Leftover(None));
     }
     let (back, left) = oneshot::channel();

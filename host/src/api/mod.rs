@@ -7,6 +7,7 @@ mod fsm;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod health;
+mod key;
 mod keys;
 mod leadership;
 mod leftover;

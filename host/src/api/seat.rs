@@ -15,9 +15,11 @@ use hyper::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tower_service::Service;
 
-use super::leftover::lend;
+use super::ApiState;
+use super::key::KeyRequest;
+use super::leftover::{Leftover, lend};
 use super::redirect::locate;
-use super::traffic::Traffic;
+use super::traffic::{Exchange, Traffic};
 use crate::crowd::Place;
 
 /// A request under way. When it is over, the connection waits again.
@@ -39,14 +41,21 @@ impl Drop for UnderWay {
 /// The router, for one connection.
 #[derive(Debug)]
 pub(super) struct Seated {
+    api: Arc<ApiState>,
     router: Router,
     place: Arc<Place>,
     traffic: Arc<Traffic>,
 }
 
 impl Seated {
-    pub(super) fn new(router: Router, place: Arc<Place>, traffic: Arc<Traffic>) -> Self {
+    pub(super) fn new(
+        api: Arc<ApiState>,
+        router: Router,
+        place: Arc<Place>,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         Self {
+            api,
             router,
             place,
             traffic,
@@ -60,24 +69,52 @@ impl hyper::service::Service<Request<Incoming>> for Seated {
     type Future = BoxFuture<'static, Result<Response<Answering>, Infallible>>;
 
     /// Serves one request. What all routes share is here and not in layers of the router, each of which
-    /// costs every request a copy of the routes and some allocations; and in one future, since each that
-    /// is passed to another one is copied.
+    /// costs every request a copy of the routes and some allocations.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = UnderWay::begin(&self.place);
         let exchange = self.traffic.begin(&request);
-        let uri = request.uri().clone();
+        let of_key = KeyRequest::recognise(&request);
         let (request, leftover) = lend(request);
-        let answer = exchange.id.scope(self.router.clone().call(request));
-        Box::pin(async move {
-            let Ok(response) = answer.await;
-            leftover.read().await;
-            let response = exchange.record(locate(&uri, response));
-            Ok(response.map(|body| Answering {
-                body,
-                _under_way: under_way,
-            }))
-        })
+        match of_key {
+            Some(of_key) => {
+                let (head, body) = request.into_parts();
+                let api = Arc::clone(&self.api);
+                let serve = move || of_key.serve(api, head.uri, body);
+                Box::pin(answer(serve, exchange, leftover, under_way))
+            }
+            None => {
+                let router = self.router.clone();
+                let serve = move || route(router, request);
+                Box::pin(answer(serve, exchange, leftover, under_way))
+            }
+        }
     }
+}
+
+/// One request, from its head to the head of its answer. Begins with no future in hand: one that is
+/// passed to another is in there twice, like what is passed to an `async fn`, and what takes more than
+/// a KiB is slow to allocate.
+#[allow(clippy::manual_async_fn, reason = "see above")]
+fn answer<F: Future<Output = Response>>(
+    serve: impl FnOnce() -> F,
+    exchange: Exchange,
+    leftover: Leftover<Incoming>,
+    under_way: UnderWay,
+) -> impl Future<Output = Result<Response<Answering>, Infallible>> {
+    async move {
+        let response = exchange.id.scope(serve()).await;
+        leftover.read().await;
+        Ok(exchange.record(response).map(|body| Answering {
+            body,
+            _under_way: under_way,
+        }))
+    }
+}
+
+async fn route(mut router: Router, request: Request<Body>) -> Response {
+    let uri = request.uri().clone();
+    let Ok(response) = router.call(request).await;
+    locate(&uri, response)
 }
 
 /// The body of an answer, which is part of the request that is under way.
@@ -123,5 +160,21 @@ mod tests {
         drop(under_way);
         assert!(waiting.show_one_out());
         assert!(place.shown_out().now_or_never().is_some());
+    }
+
+    #[test]
+    fn the_future_of_a_request_for_a_key_is_allocated_quickly() {
+        /// What glibc's allocator keeps for each thread.
+        const QUICK_BYTES: usize = 1032;
+        fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        type Call = (Arc<ApiState>, hyper::Uri, Body);
+        type Rest = (Exchange, Leftover<Incoming>, UnderWay);
+        let of_key = |of_key: KeyRequest, (api, uri, body): Call, rest: Rest| {
+            let serve = move || of_key.serve(api, uri, body);
+            answer(serve, rest.0, rest.1, rest.2)
+        };
+        assert!(size(of_key) <= QUICK_BYTES, "{}", size(of_key));
     }
 }

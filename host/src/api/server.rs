@@ -13,8 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::ApiState;
 use super::seat::Seated;
-use super::state::{ApiState, routes};
+use super::state::routes;
 use super::traffic::Traffic;
 use crate::clock;
 use crate::config::RequestLimits;
@@ -33,6 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves REST on one address.
 #[derive(Debug)]
 pub struct Server {
+    api: Arc<ApiState>,
     router: Router,
     traffic: Arc<Traffic>,
     max_connections: usize,
@@ -53,8 +55,10 @@ impl Server {
         let (router, traffic) = routes(ids);
         let http = Arc::clone(traffic.metrics());
         let state = ApiState::new(consensus, limits, stop_streams.clone(), http);
+        let api = Arc::new(state);
         Self {
-            router: router.with_state(Arc::new(state)),
+            router: router.with_state(Arc::clone(&api)),
+            api,
             traffic: Arc::new(traffic),
             max_connections,
             head_timeout,
@@ -112,7 +116,8 @@ impl Server {
             let place = Arc::new(waiting.enter(peer.ip()));
             let traffic = Arc::clone(&self.traffic);
             let counted = traffic.metrics().connect();
-            let service = Seated::new(self.router.clone(), Arc::clone(&place), traffic);
+            let (api, router) = (Arc::clone(&self.api), self.router.clone());
+            let service = Seated::new(api, router, Arc::clone(&place), traffic);
             let connection = hyper::server::conn::http1::Builder::new()
                 .max_buf_size(MAX_HEAD_BYTES)
                 .serve_connection(TokioIo::new(stream), service);

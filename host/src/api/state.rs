@@ -14,7 +14,7 @@ use super::request::{Bodies, MAX_BODIES_BYTES, is_stale};
 use super::routes::Routes;
 use super::traffic::Traffic;
 use super::{
-    activation, backup, events, fsm, health, keys, leadership, metrics, modules, nodes, status,
+    activation, backup, events, fsm, health, key, keys, leadership, metrics, modules, nodes, status,
 };
 use crate::config::RequestLimits;
 use crate::metrics::HttpMetrics;
@@ -165,6 +165,7 @@ impl ApiState {
 /// All routes, and the recorder of what comes to them.
 pub(super) fn routes(ids: RequestIds) -> (Router<Arc<ApiState>>, Traffic) {
     let (router, traffic) = Routes::new()
+        .merge(key::routes())
         .merge(keys::routes())
         .merge(nodes::routes())
         .merge(leadership::routes())

@@ -1,0 +1,180 @@
+//! `/keys/{key}`: one key, for modules that speak `rkv:kv@1`.
+//!
+//! Most requests are of this kind, and their way through the router and back costs more than their
+//! handler. So they are recognised before they get there; whatever is unusual in any way still gets there,
+//! and is served by the same handler.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use rkv_kv_protocol::{Answer, Command, Query};
+
+use super::ApiState;
+use super::keys::{broken_protocol, check_key, check_size, expect_kv};
+use super::problem::Problem;
+use super::redirect::{Failed, locate};
+use super::request::query_bytes;
+use super::routes::Routes;
+
+pub(super) fn routes() -> Routes {
+    let methods = || get(routed).post(routed).delete(routed);
+    Routes::new()
+        .route("/keys/{key}", methods())
+        .route("/key/{key}", methods())
+}
+
+/// What comes before a key in the path of its route.
+const PREFIXES: [&str; 2] = ["/keys/", "/key/"];
+
+#[derive(Debug, Clone, Copy)]
+enum Operation {
+    Read,
+    Write,
+    Delete,
+}
+
+/// A request for one key.
+#[derive(Debug)]
+pub(super) struct KeyRequest {
+    operation: Operation,
+    key: String,
+}
+
+impl KeyRequest {
+    /// The same that the router would make of a request; `None` where it is to be asked.
+    pub(super) fn recognise<B>(request: &axum::http::Request<B>) -> Option<Self> {
+        let operation = match *request.method() {
+            Method::GET => Operation::Read,
+            Method::POST => Operation::Write,
+            Method::DELETE => Operation::Delete,
+            _ => return None,
+        };
+        let path = request.uri().path();
+        let mut keys = PREFIXES
+            .iter()
+            .filter_map(|prefix| path.strip_prefix(prefix));
+        let key = keys.next().filter(|key| !key.contains('/'))?;
+        let key = percent_decode_str(key).decode_utf8().ok()?;
+        (!key.is_empty()).then(|| Self {
+            operation,
+            key: key.into_owned(),
+        })
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Answers it. `uri` is that of the request.
+    #[allow(clippy::manual_async_fn, reason = "it would have its arguments twice")]
+    pub(super) fn serve(
+        self,
+        api: Arc<ApiState>,
+        uri: Uri,
+        body: Body,
+    ) -> impl Future<Output = Response> {
+        async move {
+            let served = match self.operation {
+                Operation::Read => read(&api, &self.key, uri.query()).await,
+                // Boxed: reads need not hold the space for what a write waits for.
+                Operation::Write => Box::pin(write(&api, &self.key, uri.query(), body)).await,
+                Operation::Delete => Box::pin(delete(&api, &self.key)).await,
+            };
+            locate(&uri, served.unwrap_or_else(Failed::into_response))
+        }
+    }
+}
+
+/// A request that the router had to look at.
+async fn routed(
+    State(api): State<Arc<ApiState>>,
+    key: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Failed> {
+    expect_kv(&api).await?;
+    let Path(key) = key.map_err(|_| Problem::bad_request("the key is not UTF-8"))?;
+    let operation = match *request.method() {
+        Method::POST => Operation::Write,
+        Method::DELETE => Operation::Delete,
+        _ => Operation::Read,
+    };
+    let (parts, body) = request.into_parts();
+    let request = KeyRequest { operation, key };
+    Ok(request.serve(api, parts.uri, body).await)
+}
+
+async fn read(api: &ApiState, key: &str, parameters: Option<&str>) -> Result<Response, Failed> {
+    accept_key(api, key).await?;
+    let query = Query::Get {
+        key: key.as_bytes(),
+    }
+    .encode();
+    let answer = api.ask(parameters, Bytes::from(query)).await?;
+    match Answer::decode(&answer) {
+        Ok(Answer::Value(value)) => Ok(answer.slice_ref(value).into_response()),
+        Ok(Answer::Missing) => {
+            let detail = format!("there is no key `{key}`");
+            Err(Problem::new(StatusCode::NOT_FOUND, "no_such_key", "No such key", detail).into())
+        }
+        Ok(Answer::Keys { .. }) | Err(_) => Err(broken_protocol().into()),
+    }
+}
+
+async fn write(
+    api: &ApiState,
+    key: &str,
+    parameters: Option<&str>,
+    body: Body,
+) -> Result<Response, Failed> {
+    accept_key(api, key).await?;
+    api.consensus.expect_leader()?;
+    let limit = api.limits.max_value_bytes;
+    let received = api.bodies.read(body, "the value in bytes", limit).await?;
+    let body = &received.bytes;
+    let value = match query_bytes(parameters, "val") {
+        Some(_) if !body.is_empty() => {
+            let detail = "the value comes either as ?val= or as the body, not as both";
+            return Err(Problem::bad_request(detail).into());
+        }
+        Some(value) => Bytes::from(value),
+        None if body.is_empty() => {
+            let detail =
+                "the value is missing: send it as the body, or as ?val= (which may be empty)";
+            return Err(Problem::bad_request(detail).into());
+        }
+        None => body.clone(),
+    };
+    check_size("the value in bytes", value.len(), limit)?;
+    let command = Command::Set {
+        key: key.as_bytes(),
+        value: &value,
+    }
+    .encode();
+    api.consensus.propose(Bytes::from(command)).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+async fn delete(api: &ApiState, key: &str) -> Result<Response, Failed> {
+    accept_key(api, key).await?;
+    api.consensus.expect_leader()?;
+    let command = Command::Delete {
+        key: key.as_bytes(),
+    }
+    .encode();
+    api.consensus.propose(Bytes::from(command)).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// Whether the module has keys, and may have this one.
+async fn accept_key(api: &ApiState, key: &str) -> Result<(), Failed> {
+    expect_kv(api).await?;
+    Ok(check_key(api, key)?)
+}
