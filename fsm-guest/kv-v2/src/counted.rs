@@ -1,7 +1,7 @@
 //! A value and how often it was set.
 
 use std::num::NonZeroU64;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rkv_kv::Slot;
 
@@ -9,7 +9,7 @@ use rkv_kv::Slot;
 /// starts at 1.
 #[derive(Debug, Clone)]
 pub struct Counted {
-    value: Rc<[u8]>,
+    value: Arc<[u8]>,
     version: NonZeroU64,
 }
 

@@ -1,7 +1,7 @@
 //! Keys, and comparing them.
 
 use std::cmp::Ordering;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use equivalent::{Comparable, Equivalent};
 
@@ -24,7 +24,7 @@ enum Repr {
         /// Zeros behind the key.
         bytes: [u8; IN_PLACE_BYTES],
     },
-    Shared(Rc<[u8]>),
+    Shared(Arc<[u8]>),
 }
 
 impl Key {

@@ -9,8 +9,9 @@ use rkv_kv_protocol::{Answer, Command, DecodeError, Query, Reply, failure};
 use crate::key::{Key, Probe};
 use crate::{KvRecords, Slot};
 
-/// Keys and what is under them, each in an allocation of its own, shared with the frozen versions
-/// of the map. With keys of 16 bytes and values of 100, a key takes 175 to 190 bytes of a guest's
+/// Keys and what is under them, shared with the frozen versions of the map, and counted atomically: that
+/// is free in a guest, which has one thread, and lets the store move between threads where it is
+/// compiled in. With keys of 16 bytes and values of 100, a key takes 175 to 190 bytes of a guest's
 /// memory.
 pub(crate) type Map<S> = OrdMap<Key, S>;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What the map keeps under a key: the value, and whatever else a version of the store knows about
 /// it. Shared with the frozen versions of the map, so cloning is cheap.
@@ -25,7 +25,7 @@ pub trait Slot: Clone + fmt::Debug + 'static {
 
 /// A value, and nothing else.
 #[derive(Debug, Clone)]
-pub struct Value(Rc<[u8]>);
+pub struct Value(Arc<[u8]>);
 
 impl Slot for Value {
     const COUNTED: bool = false;

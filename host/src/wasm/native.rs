@@ -3,9 +3,7 @@
 //! Only for benchmarks: what a build with it is faster by is the price of WebAssembly. It is the
 //! bundled store whatever module is active, without fuel or limits.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rkv_fsm::{
     Context as GuestContext, Description as GuestDescription, Failure as GuestFailure,
@@ -25,18 +23,13 @@ pub(super) const CHUNK_FUEL: u64 = 10_000_000_000;
 /// Says that it has the memory of a fresh component, whatever it has.
 const MEMORY_BYTES: u64 = 1 << 20;
 
-/// The store. Its state stays with the thread that made it, because the store has no need to move:
-/// an instance that was moved is [`Fault::Poisoned`] there.
+/// The store.
 #[derive(Debug)]
 pub struct Instance {
-    serial: u64,
+    state: State,
 }
 
-thread_local! {
-    static STATES: RefCell<HashMap<u64, State>> = RefCell::default();
-}
-
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     kv: Kv,
     snapshots: HashMap<u64, <Kv as StateMachine>::Snapshot>,
@@ -66,16 +59,8 @@ pub(super) enum StartError {
 )]
 impl Instance {
     pub(super) fn new(_: &FsmPre<HostState>, _: ModuleId, _: &Limits) -> Result<Self, StartError> {
-        static SERIAL: AtomicU64 = AtomicU64::new(0);
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        STATES.with_borrow_mut(|states| states.insert(serial, State::default()));
-        Ok(Self { serial })
-    }
-
-    fn with<R>(&mut self, run: impl FnOnce(&mut State) -> R) -> Result<R, Fault> {
-        STATES.with_borrow_mut(|states| {
-            let state = states.get_mut(&self.serial).ok_or(Fault::Poisoned)?;
-            Ok(run(state))
+        Ok(Self {
+            state: State::default(),
         })
     }
 
@@ -94,14 +79,12 @@ impl Instance {
         &mut self,
         batch: &[ApplyEntry<'_>],
     ) -> Result<Vec<Result<Outcome, Failure>>, Fault> {
-        self.with(|state| {
-            let outcomes = batch.iter().map(|entry| {
-                let command = entry.command.to_vec();
-                let applied = state.kv.apply(context(entry.context), command);
-                applied.map(outcome).map_err(failure)
-            });
-            outcomes.collect()
-        })
+        let outcomes = batch.iter().map(|entry| {
+            let command = entry.command.to_vec();
+            let applied = self.state.kv.apply(context(entry.context), command);
+            applied.map(outcome).map_err(failure)
+        });
+        Ok(outcomes.collect())
     }
 
     pub fn query(
@@ -110,33 +93,28 @@ impl Instance {
         batch: &[&[u8]],
     ) -> Result<Vec<Result<Vec<u8>, Failure>>, Fault> {
         let now = context(now);
-        self.with(|state| {
-            let answers = batch.iter().map(|query| {
-                let answer = state.kv.query(now, query.to_vec());
-                answer.map_err(failure)
-            });
-            answers.collect()
-        })
+        let answers = batch.iter().map(|query| {
+            let answer = self.state.kv.query(now, query.to_vec());
+            answer.map_err(failure)
+        });
+        Ok(answers.collect())
     }
 
     pub fn open_snapshot(&mut self) -> Result<Snapshot, Fault> {
-        self.with(|state| {
-            let number = state.number();
-            state.snapshots.insert(number, state.kv.freeze());
-            Snapshot(number)
-        })
+        let number = self.state.number();
+        self.state.snapshots.insert(number, self.state.kv.freeze());
+        Ok(Snapshot(number))
     }
 
     pub fn read_snapshot(&mut self, snapshot: &Snapshot, max_bytes: u32) -> Result<Vec<u8>, Fault> {
-        self.with(|state| {
-            let frozen = state.snapshots.get_mut(&snapshot.0)?;
-            Some(frozen.read(max_bytes.max(1) as usize))
-        })?
-        .ok_or(Fault::Poisoned)
+        let frozen = self.state.snapshots.get_mut(&snapshot.0);
+        let frozen = frozen.ok_or(Fault::Poisoned)?;
+        Ok(frozen.read(max_bytes.max(1) as usize))
     }
 
     pub fn close_snapshot(&mut self, snapshot: Snapshot) -> Result<(), Fault> {
-        self.with(|state| drop(state.snapshots.remove(&snapshot.0)))
+        self.state.snapshots.remove(&snapshot.0);
+        Ok(())
     }
 
     pub fn begin_restore(&mut self, saved: &Description) -> Result<Restore, Fault> {
@@ -148,11 +126,9 @@ impl Instance {
             reads_schemas: saved.reads_schemas,
             protocols: saved.protocols,
         });
-        self.with(|state| {
-            let number = state.number();
-            state.restores.insert(number, restore);
-            Restore(number)
-        })
+        let number = self.state.number();
+        self.state.restores.insert(number, restore);
+        Ok(Restore(number))
     }
 
     pub fn restore_chunk(
@@ -160,27 +136,24 @@ impl Instance {
         restore: &Restore,
         chunk: &[u8],
     ) -> Result<Result<(), Failure>, Fault> {
-        self.with(|state| {
-            let written = match state.restores.get_mut(&restore.0)? {
-                Ok(restore) => restore.write(chunk),
-                Err(refusal) => Err(refusal.clone()),
-            };
-            Some(written.map_err(failure))
-        })?
-        .ok_or(Fault::Poisoned)
+        let restore = self.state.restores.get_mut(&restore.0);
+        let written = match restore.ok_or(Fault::Poisoned)? {
+            Ok(restore) => restore.write(chunk),
+            Err(refusal) => Err(refusal.clone()),
+        };
+        Ok(written.map_err(failure))
     }
 
     pub fn finish_restore(&mut self, restore: Restore) -> Result<Result<(), Failure>, Fault> {
-        self.with(|state| {
-            let restore = state.restores.remove(&restore.0)?;
-            let finished = restore.and_then(|restore| restore.finish());
-            Some(finished.map(|kv| state.kv = kv).map_err(failure))
-        })?
-        .ok_or(Fault::Poisoned)
+        let restore = self.state.restores.remove(&restore.0);
+        let finished = restore.ok_or(Fault::Poisoned)?;
+        let finished = finished.and_then(|restore| restore.finish());
+        Ok(finished.map(|kv| self.state.kv = kv).map_err(failure))
     }
 
     pub fn abort_restore(&mut self, restore: Restore) -> Result<(), Fault> {
-        self.with(|state| drop(state.restores.remove(&restore.0)))
+        self.state.restores.remove(&restore.0);
+        Ok(())
     }
 
     pub fn memory_bytes(&self) -> u64 {
@@ -193,13 +166,6 @@ impl Instance {
 
     pub fn fuel_burnt(&self) -> u64 {
         0
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        // A thread that ends has forgotten all of them.
-        let _ = STATES.try_with(|states| states.borrow_mut().remove(&self.serial));
     }
 }
 
