@@ -58,6 +58,11 @@ impl RequestId {
     pub fn scope<F: Future>(self, work: F) -> TaskLocalFuture<Self, F> {
         CURRENT.scope(self, work)
     }
+
+    /// Does `work` for this request.
+    pub fn sync_scope<R>(self, work: impl FnOnce() -> R) -> R {
+        CURRENT.sync_scope(self, work)
+    }
 }
 
 impl fmt::Debug for RequestId {

@@ -1,5 +1,7 @@
 //! Linearizable by default on every node; `?consistency=stale` reads what the node has.
 
+use reqwest::Method;
+use rkv_tests::key_path;
 use rkv_tests::wait::{GENEROUS, check, until};
 
 use crate::shared::three;
@@ -43,6 +45,42 @@ async fn a_stale_read_sees_a_write_in_the_end() {
         })
         .await;
         assert!(node.stale_keys().await.contains(&"stale-read".to_owned()));
+    }
+}
+
+/// A stale read that does not have to wait is answered in another way than all others.
+#[tokio::test]
+async fn an_answer_at_once_is_that_of_a_read_that_waits() {
+    let three = three().await;
+    let leader = three.leader();
+    leader.put("at-once", "twelve bytes").await;
+    // Until the module is known to be quick.
+    for _ in 0..100 {
+        assert!(leader.stale_value("at-once").await.is_some());
+    }
+    let too_long = "k".repeat(5_000);
+    for (key, status) in [("at-once", 200), ("not-there", 404), (&too_long, 413)] {
+        // With a body, it has to be read first.
+        for body in ["", "not asked for"] {
+            let path = key_path(key);
+            let waits = leader.send(Method::GET, &path, body).await;
+            let stale = format!("{path}?consistency=stale");
+            let at_once = leader.send(Method::GET, &stale, body).await;
+            assert_eq!((waits.status, at_once.status), (status, status), "{key}");
+            let kind = waits.header("content-type");
+            assert_eq!(kind, at_once.header("content-type"));
+            if status == 200 {
+                assert_eq!(
+                    (waits.text(), at_once.text()),
+                    ("twelve bytes", "twelve bytes")
+                );
+            } else {
+                let id = at_once.header("x-request-id");
+                assert!(at_once.text().contains(id), "{}", at_once.text());
+                let [waits, at_once] = [waits, at_once].map(|answer| answer.problem(status));
+                assert_eq!((waits.code, waits.detail), (at_once.code, at_once.detail));
+            }
+        }
     }
 }
 

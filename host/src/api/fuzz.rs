@@ -23,7 +23,7 @@ use super::listing::Listing;
 use super::modules::module_id;
 use super::nodes::{is_forced, node_id, raft_addr};
 use super::problem::Problem;
-use super::redirect::{Failed, locate};
+use super::redirect::{Failed, Target, locate};
 use super::request::{query_bytes, query_text};
 use crate::raft::Check;
 use crate::types::NodeInfo;
@@ -38,7 +38,7 @@ pub(crate) fn target(data: &[u8]) {
         assert_ne!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let is_for_key = response.extensions().get::<IsForKey>().is_some();
         assert_eq!(recognised.is_some(), is_for_key, "{uri}");
-        if let Some(recognised) = recognised {
+        if let Some((_, recognised)) = recognised {
             assert_eq!(body(response), recognised.key().as_bytes(), "{uri}");
         }
     }
@@ -118,7 +118,7 @@ fn answer(uri: &Uri) -> Response {
     static SERVICE: OnceLock<TowerToHyperService<Router>> = OnceLock::new();
     let service = SERVICE.get_or_init(|| TowerToHyperService::new(routes()));
     let Ok(response) = runtime().block_on(service.call(get_request(uri)));
-    locate(uri, response)
+    locate(&Target::of(uri), response)
 }
 
 fn body(response: Response) -> Vec<u8> {

@@ -2,36 +2,38 @@
 //!
 //! Most requests are of this kind, and the way through the router and back was a twentieth of what a stale
 //! read takes. So they are recognised before they get there; whatever is unusual in any way still gets
-//! there, and is served by the same handler.
+//! there, and is served by the same handler. A stale read that need not wait does without a future, too.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use percent_encoding::percent_decode_str;
-use rkv_kv_protocol::{Answer, Command, Query};
+use rkv_kv_protocol::{Answer, Command, PROTOCOL, Query};
 
 use super::ApiState;
 use super::keys::{broken_protocol, check_key, check_size, expect_kv};
 use super::problem::Problem;
-use super::redirect::{Failed, locate};
-use super::request::query_bytes;
+use super::redirect::{Failed, Target, locate};
+use super::request::{is_stale, query_bytes};
 use super::routes::Routes;
+
+/// The routes of a key.
+const TEMPLATES: [&str; 2] = ["/keys/{key}", "/key/{key}"];
+
+/// The place of the key, at the end of each.
+const PLACE: &str = "{key}";
 
 pub(super) fn routes() -> Routes {
     let methods = || get(routed).post(routed).delete(routed);
-    Routes::new()
-        .route("/keys/{key}", methods())
-        .route("/key/{key}", methods())
+    let add = |routes: Routes, template| routes.route(template, methods());
+    TEMPLATES.into_iter().fold(Routes::new(), add)
 }
-
-/// What comes before a key in the path of its route.
-const PREFIXES: [&str; 2] = ["/keys/", "/key/"];
 
 #[derive(Debug, Clone, Copy)]
 enum Operation {
@@ -59,19 +61,21 @@ pub(super) struct KeyRequest {
 }
 
 impl KeyRequest {
-    /// The same that the router would make of a request; `None` where it is to be asked.
-    pub(super) fn recognise<B>(request: &axum::http::Request<B>) -> Option<Self> {
+    /// The same that the router would make of a request, with the template of its route; `None` where the
+    /// router is to be asked.
+    pub(super) fn recognise<B>(request: &axum::http::Request<B>) -> Option<(&'static str, Self)> {
         let operation = Operation::of(request.method())?;
         let path = request.uri().path();
-        let mut keys = PREFIXES
-            .iter()
-            .filter_map(|prefix| path.strip_prefix(prefix));
-        let key = keys.next().filter(|key| !key.contains('/'))?;
+        let (template, key) = TEMPLATES.into_iter().find_map(|template| {
+            let prefix = template.strip_suffix(PLACE)?;
+            Some((template, path.strip_prefix(prefix)?))
+        })?;
+        if key.is_empty() || key.contains('/') {
+            return None;
+        }
         let key = percent_decode_str(key).decode_utf8().ok()?;
-        (!key.is_empty()).then(|| Self {
-            operation,
-            key: key.into_owned(),
-        })
+        let key = key.into_owned();
+        Some((template, Self { operation, key }))
     }
 
     #[cfg(any(test, fuzzing))]
@@ -79,22 +83,36 @@ impl KeyRequest {
         &self.key
     }
 
-    /// Answers it. `uri` is that of the request.
+    /// The answer, if it is at hand: that to a stale read is, as long as the state machine is free.
+    pub(super) fn at_once(&self, api: &ApiState, parameters: Option<&str>) -> Option<Response> {
+        let is_read = matches!(self.operation, Operation::Read);
+        let is_sound = is_read
+            && matches!(is_stale(parameters), Ok(true))
+            && api.consensus.speaks(PROTOCOL) == Some(true)
+            && check_key(api, &self.key).is_ok();
+        if !is_sound {
+            return None;
+        }
+        let answer = api.consensus.query_at_once(&get_query(&self.key))?;
+        Some(found(&self.key, answer.ok()?).unwrap_or_else(Failed::into_response))
+    }
+
+    /// Answers it. `target` is that of the request.
     #[allow(clippy::manual_async_fn, reason = "it would have its arguments twice")]
     pub(super) fn serve(
         self,
         api: Arc<ApiState>,
-        uri: Uri,
+        target: Target,
         body: Body,
     ) -> impl Future<Output = Response> {
         async move {
             let served = match self.operation {
-                Operation::Read => read(&api, &self.key, uri.query()).await,
+                Operation::Read => read(&api, &self.key, target.query()).await,
                 // Boxed: reads need not hold the space for what a write waits for.
-                Operation::Write => Box::pin(write(&api, &self.key, uri.query(), body)).await,
+                Operation::Write => Box::pin(write(&api, &self.key, target.query(), body)).await,
                 Operation::Delete => Box::pin(delete(&api, &self.key)).await,
             };
-            locate(&uri, served.unwrap_or_else(Failed::into_response))
+            locate(&target, served.unwrap_or_else(Failed::into_response))
         }
     }
 }
@@ -109,20 +127,30 @@ async fn routed(
     let Path(key) = key.map_err(|_| Problem::bad_request("the key is not UTF-8"))?;
     // The router takes HEAD for GET without the body.
     let operation = Operation::of(request.method()).unwrap_or(Operation::Read);
-    let (parts, body) = request.into_parts();
+    let (target, body) = (Target::of(request.uri()), request.into_body());
     let request = KeyRequest { operation, key };
-    Ok(request.serve(api, parts.uri, body).await)
+    Ok(request.serve(api, target, body).await)
+}
+
+fn get_query(key: &str) -> Vec<u8> {
+    let key = key.as_bytes();
+    Query::Get { key }.encode()
 }
 
 async fn read(api: &ApiState, key: &str, parameters: Option<&str>) -> Result<Response, Failed> {
     accept_key(api, key).await?;
-    let query = Query::Get {
-        key: key.as_bytes(),
-    }
-    .encode();
-    let answer = api.ask(parameters, Bytes::from(query)).await?;
+    let answer = api.ask(parameters, get_query(key).into()).await?;
+    found(key, answer)
+}
+
+/// The answer of a module to a read.
+fn found(key: &str, mut answer: Bytes) -> Result<Response, Failed> {
     match Answer::decode(&answer) {
-        Ok(Answer::Value(value)) => Ok(answer.slice_ref(value).into_response()),
+        Ok(Answer::Value(value)) => {
+            // It is the last that there is.
+            answer.advance(answer.len() - value.len());
+            Ok(answer.into_response())
+        }
         Ok(Answer::Missing) => {
             let detail = format!("there is no key `{key}`");
             Err(Problem::new(StatusCode::NOT_FOUND, "no_such_key", "No such key", detail).into())

@@ -30,13 +30,28 @@ impl IntoResponse for Failed {
     }
 }
 
+/// What a request is for: the path and the query of its URI. A copy, because the parts of a head share the
+/// buffer that the connection reads into: while one of them is there, it reads into another.
+#[derive(Debug)]
+pub(super) struct Target(Box<str>);
+
+impl Target {
+    pub(super) fn of(uri: &Uri) -> Self {
+        let target = uri.path_and_query();
+        Self(target.map_or("/", |target| target.as_str()).into())
+    }
+
+    pub(super) fn query(&self) -> Option<&str> {
+        self.0.split_once('?').map(|(_, query)| query)
+    }
+}
+
 /// Adds `Location` to an answer that names a leader: the same request, there.
-pub(super) fn locate(uri: &Uri, mut response: Response) -> Response {
-    if let Some(LeaderAddr(addr)) = response.extensions_mut().remove() {
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        if let Ok(location) = HeaderValue::try_from(format!("http://{addr}{target}")) {
-            response.headers_mut().insert(header::LOCATION, location);
-        }
+pub(super) fn locate(target: &Target, mut response: Response) -> Response {
+    if let Some(LeaderAddr(addr)) = response.extensions_mut().remove()
+        && let Ok(location) = HeaderValue::try_from(format!("http://{addr}{}", target.0))
+    {
+        response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }

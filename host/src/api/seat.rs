@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, Ready, ready};
 use hyper::Request;
 use hyper::body::{Frame, Incoming, SizeHint};
 use tower_service::Service;
@@ -18,7 +18,7 @@ use tower_service::Service;
 use super::ApiState;
 use super::key::KeyRequest;
 use super::leftover::{Leftover, lend};
-use super::redirect::locate;
+use super::redirect::{Target, locate};
 use super::traffic::{Exchange, Traffic};
 use crate::crowd::Place;
 
@@ -66,20 +66,26 @@ impl Seated {
 impl hyper::service::Service<Request<Incoming>> for Seated {
     type Response = Response<Answering>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<Answering>, Infallible>>;
+    type Future = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
 
     /// Serves one request. What all routes share is here and not in layers of the router, each of which
     /// costs every request a copy of the routes and some allocations.
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let under_way = UnderWay::begin(&self.place);
-        let exchange = self.traffic.begin(&request);
-        let of_key = KeyRequest::recognise(&request);
+        let (template, of_key) = KeyRequest::recognise(&request).unzip();
+        let exchange = self.traffic.begin(&request, template);
+        if let Some(of_key) = of_key.as_ref().filter(|_| request.body().is_end_stream()) {
+            let at_once = || of_key.at_once(&self.api, request.uri().query());
+            if let Some(response) = exchange.id.sync_scope(at_once) {
+                return Either::Left(ready(begin_answer(response, exchange, under_way)));
+            }
+        }
         let (request, leftover) = lend(request);
-        match of_key {
+        Either::Right(match of_key {
             Some(of_key) => {
-                let (head, body) = request.into_parts();
+                let (target, body) = (Target::of(request.uri()), request.into_body());
                 let api = Arc::clone(&self.api);
-                let serve = move || of_key.serve(api, head.uri, body);
+                let serve = move || of_key.serve(api, target, body);
                 Box::pin(answer(serve, exchange, leftover, under_way))
             }
             None => {
@@ -87,8 +93,18 @@ impl hyper::service::Service<Request<Incoming>> for Seated {
                 let serve = move || route(router, request);
                 Box::pin(answer(serve, exchange, leftover, under_way))
             }
-        }
+        })
     }
+}
+
+/// What the connection is given.
+type Answered = Result<Response<Answering>, Infallible>;
+
+fn begin_answer(response: Response, exchange: Exchange, under_way: UnderWay) -> Answered {
+    Ok(exchange.record(response).map(|body| Answering {
+        body,
+        _under_way: under_way,
+    }))
 }
 
 /// One request, from its head to the head of its answer. Begins with no future in hand: one that is
@@ -100,21 +116,18 @@ fn answer<F: Future<Output = Response>>(
     exchange: Exchange,
     leftover: Leftover<Incoming>,
     under_way: UnderWay,
-) -> impl Future<Output = Result<Response<Answering>, Infallible>> {
+) -> impl Future<Output = Answered> {
     async move {
         let response = exchange.id.scope(serve()).await;
         leftover.read().await;
-        Ok(exchange.record(response).map(|body| Answering {
-            body,
-            _under_way: under_way,
-        }))
+        begin_answer(response, exchange, under_way)
     }
 }
 
 async fn route(mut router: Router, request: Request<Body>) -> Response {
-    let uri = request.uri().clone();
+    let target = Target::of(request.uri());
     let Ok(response) = router.call(request).await;
-    locate(&uri, response)
+    locate(&target, response)
 }
 
 /// The body of an answer, which is part of the request that is under way.
@@ -169,10 +182,10 @@ mod tests {
         fn size<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
             size_of::<F>()
         }
-        type Call = (Arc<ApiState>, hyper::Uri, Body);
+        type Call = (Arc<ApiState>, Target, Body);
         type Rest = (Exchange, Leftover<Incoming>, UnderWay);
-        let of_key = |of_key: KeyRequest, (api, uri, body): Call, rest: Rest| {
-            let serve = move || of_key.serve(api, uri, body);
+        let of_key = |of_key: KeyRequest, (api, target, body): Call, rest: Rest| {
+            let serve = move || of_key.serve(api, target, body);
             answer(serve, rest.0, rest.1, rest.2)
         };
         assert!(size(of_key) <= QUICK_BYTES, "{}", size(of_key));

@@ -20,9 +20,9 @@ const UNMATCHED: &str = "unmatched";
 /// Tells what requests are for, and which is which.
 #[derive(Debug)]
 pub(super) struct Traffic {
+    templates: Vec<&'static str>,
     /// axum does not tell which route it took.
-    templates: matchit::Router<usize>,
-    unmatched: usize,
+    matcher: matchit::Router<usize>,
     metrics: Arc<HttpMetrics>,
     ids: RequestIds,
 }
@@ -36,8 +36,8 @@ impl Traffic {
         }
         let counted = templates.iter().copied().chain([UNMATCHED]);
         Self {
-            templates: matcher,
-            unmatched: templates.len(),
+            templates: templates.to_vec(),
+            matcher,
             metrics: Arc::new(HttpMetrics::new(counted)),
             ids,
         }
@@ -47,10 +47,16 @@ impl Traffic {
         &self.metrics
     }
 
-    /// Notes that a request began.
-    pub(super) fn begin<B>(&self, request: &Request<B>) -> Exchange {
-        let route = self.templates.at(request.uri().path());
-        let route = route.map_or(self.unmatched, |found| *found.value);
+    /// Notes that a request began. Its route is looked for where nobody knows its template yet.
+    pub(super) fn begin<B>(&self, request: &Request<B>, template: Option<&str>) -> Exchange {
+        let route = match template {
+            Some(template) => self.templates.iter().position(|known| *known == template),
+            None => {
+                let found = self.matcher.at(request.uri().path());
+                found.ok().map(|found| *found.value)
+            }
+        };
+        let route = route.unwrap_or(self.templates.len());
         let given = request.headers().get(REQUEST_ID);
         let given = given.and_then(|id| RequestId::given(id.as_bytes()));
         Exchange {
@@ -102,14 +108,17 @@ mod tests {
         let traffic = traffic();
         for path in ["/keys/a", "/keys/b%2Fc", "/keys", "/keys/a/b", "/nowhere"] {
             let request = Request::builder().uri(path).body(()).unwrap();
-            let exchange = traffic.begin(&request);
+            let exchange = traffic.begin(&request, None);
             exchange.record(Response::default());
         }
+        let request = Request::builder().uri("/keys/c").body(()).unwrap();
+        let exchange = traffic.begin(&request, Some("/keys/{key}"));
+        exchange.record(Response::default());
         let mut page = Page::default();
         traffic.metrics().write(&mut page);
         let text = page.encode().unwrap();
         let count = |route: &str| format!("{{route=\"{route}\",method=\"GET\",code=\"200\"}}");
-        for (route, requests) in [("/keys/{key}", 2), ("/keys", 1), (UNMATCHED, 2)] {
+        for (route, requests) in [("/keys/{key}", 3), ("/keys", 1), (UNMATCHED, 2)] {
             let line = format!("rkv_http_requests_total{} {requests}\n", count(route));
             assert!(text.contains(&line), "{line} is not in\n{text}");
         }
@@ -125,7 +134,7 @@ mod tests {
                 let given = HeaderValue::try_from(given).unwrap();
                 request.headers_mut().insert(REQUEST_ID, given);
             }
-            let exchange = traffic.begin(&request);
+            let exchange = traffic.begin(&request, None);
             let answer = exchange.record(Response::default());
             answer.headers()[REQUEST_ID].to_str().unwrap().to_owned()
         };

@@ -15,7 +15,7 @@ use super::in_place::Access;
 use super::registry::Registry;
 use super::shared::{FsmStatus, Quarantine, Shared};
 use super::snapshot::SnapshotBuilder;
-use super::worker::{Answer, Answers, Applicable, Applied, Job, Worker};
+use super::worker::{Answer, Answers, Applicable, Applied, Job, Worker, slices};
 use crate::metrics::FsmMetrics;
 use crate::storage::{SnapshotFile, SnapshotStore};
 use crate::types::{Failure, LogIndex, Mark, ModuleId, NodeId, StateDigest, TrapKind};
@@ -91,7 +91,7 @@ impl FsmHandle {
 
     /// Asks the module on the state as it is: an answer for each query, or what befell them all.
     pub async fn query(&self, queries: Vec<Bytes>) -> Answers {
-        if let Some(answers) = self.query_in_place(&queries)? {
+        if let Some(answers) = self.query_in_place(&slices(&queries))? {
             return Ok(answers);
         }
         let (answer, answered) = oneshot::channel();
@@ -104,7 +104,7 @@ impl FsmHandle {
     /// As [`Self::query`], on the calling thread; `None` if that is not the place for it now.
     pub fn query_in_place(
         &self,
-        queries: &[Bytes],
+        queries: &[&[u8]],
     ) -> Result<Option<Vec<Result<Bytes, QueryError>>>, QueryError> {
         if let Some(quarantine) = self.shared.quarantine() {
             return Err(QueryError::Quarantined(quarantine.reason));

@@ -248,7 +248,7 @@ impl Worker {
         let generation = self.machine.generation;
         let started = Instant::now();
         let answers = self.machine.query(&slices(queries));
-        self.count_queries(queries, started);
+        self.count_queries(queries.len(), started);
         if self.machine.generation != generation {
             self.publish();
         }
@@ -268,17 +268,17 @@ impl Worker {
     /// `None`: the thread has to ask.
     pub(super) fn query_in_place(
         &mut self,
-        queries: &[Bytes],
+        queries: &[&[u8]],
     ) -> Option<Vec<Result<Bytes, QueryError>>> {
         let started = Instant::now();
-        let answers = self.machine.query_in_place(&slices(queries))?;
-        self.count_queries(queries, started);
+        let answers = self.machine.query_in_place(queries)?;
+        self.count_queries(queries.len(), started);
         Some(given(answers))
     }
 
-    fn count_queries(&self, queries: &[Bytes], started: Instant) {
+    fn count_queries(&self, queries: usize, started: Instant) {
         self.machine.metrics.answered(started);
-        self.shared.count_queries(queries.len());
+        self.shared.count_queries(queries);
     }
 
     /// Opens the state of the last checkpoint that asked for a snapshot, or the present one.
@@ -351,7 +351,7 @@ fn replied(
         .collect()
 }
 
-fn slices(queries: &[Bytes]) -> Vec<&[u8]> {
+pub(super) fn slices(queries: &[Bytes]) -> Vec<&[u8]> {
     queries.iter().map(|query| &query[..]).collect()
 }
 

@@ -245,6 +245,11 @@ impl Consensus {
         self.reads.stale(query)
     }
 
+    /// As [`Self::query_stale`], if the answer is at hand.
+    pub fn query_at_once(&self, query: &[u8]) -> Option<Result<Bytes, ReadError>> {
+        self.reads.at_once(query)
+    }
+
     /// A read index, if this node leads.
     pub(crate) async fn read_index_as_leader(&self) -> Result<LogIndex, ReadError> {
         self.read_server

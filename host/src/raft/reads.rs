@@ -58,12 +58,17 @@ impl Reads {
 
     /// Asks the module on this node's state as it is.
     pub(super) async fn stale(&self, query: Bytes) -> Result<Bytes, ReadError> {
-        match self.fsm.query_in_place(std::slice::from_ref(&query))? {
-            Some(mut answers) => match answers.pop() {
-                Some(answer) => Ok(answer?),
-                None => Err(ReadError::Stopped("a query without an answer".to_owned())),
-            },
+        match self.at_once(&query) {
+            Some(answer) => answer,
             None => read(&self.stale, query).await,
+        }
+    }
+
+    /// As [`Self::stale`], if the state machine is free.
+    pub(super) fn at_once(&self, query: &[u8]) -> Option<Result<Bytes, ReadError>> {
+        match self.fsm.query_in_place(&[query]) {
+            Ok(answers) => Some(answers?.pop()?.map_err(ReadError::from)),
+            Err(error) => Some(Err(error.into())),
         }
     }
 }
