@@ -2,18 +2,24 @@
 
 use tokio::sync::mpsc;
 
-/// How often the others get a turn: as long as each brings somebody, but not for ever.
-const MAX_TURNS: usize = 8;
+/// How often the others get a turn: as long as somebody comes, but not for ever.
+const MAX_TURNS: usize = 16;
+
+/// Turns in a row without anybody that are the end. Clients come back one by one after they were
+/// answered, so one turn may bring nobody and the next somebody.
+const PATIENCE: usize = 2;
 
 /// Gives all other tasks their turn, so that requests which have arrived but were not yet looked at
-/// join the queue, until none does. Takes no time where nothing else is to be done.
+/// join the queue, until none does. Takes next to no time where nothing else is to be done.
 pub(super) async fn gather<T>(queue: &mpsc::Receiver<T>) {
+    let (mut seen, mut in_vain) = (queue.len(), 0);
     for _ in 0..MAX_TURNS {
-        let before = queue.len();
         tokio::task::yield_now().await;
-        if queue.len() == before {
+        in_vain = if queue.len() == seen { in_vain + 1 } else { 0 };
+        if in_vain == PATIENCE {
             break;
         }
+        seen = queue.len();
     }
 }
 
@@ -42,6 +48,7 @@ mod tests {
     async fn who_is_on_the_way_joins_and_who_comes_later_does_not() {
         assert_eq!(gathered([]).await, 0);
         assert_eq!(gathered([0, 0, 1, 2]).await, 4);
+        assert_eq!(gathered([1, 3]).await, 2);
         assert_eq!(gathered([0, 5]).await, 1);
         assert!(gathered(0..100).await < 100);
     }
