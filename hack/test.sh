@@ -8,6 +8,8 @@ hack/setup.sh
 # Without these, the tests that need them are skipped, and say so.
 hack/setup.sh --guests || true
 hack/setup.sh --metrics || true
+# Tests of nodes wait for them more than they compute.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 # The black-box tests run these binaries.
 cargo build --locked -p rkv-host
 cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
