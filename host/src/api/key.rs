@@ -14,10 +14,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::{Buf, Bytes};
 use percent_encoding::percent_decode_str;
-use rkv_kv_protocol::{Answer, Command, PROTOCOL, Query};
+use rkv_kv_protocol::{Answer, Command, Query};
 
 use super::ApiState;
-use super::keys::{broken_protocol, check_key, check_size, expect_kv};
+use super::keys::{broken_protocol, check_key, check_size, expect_kv, is_kv};
 use super::problem::Problem;
 use super::redirect::{Failed, Target, locate};
 use super::request::{is_stale, query_bytes};
@@ -85,12 +85,10 @@ impl KeyRequest {
 
     /// The answer, if it is at hand: that to a stale read is, as long as the state machine is free.
     pub(super) fn at_once(&self, api: &ApiState, parameters: Option<&str>) -> Option<Response> {
-        let is_read = matches!(self.operation, Operation::Read);
-        let is_sound = is_read
-            && matches!(is_stale(parameters), Ok(true))
-            && api.consensus.speaks(PROTOCOL) == Some(true)
-            && check_key(api, &self.key).is_ok();
-        if !is_sound {
+        let is_stale_read =
+            matches!(self.operation, Operation::Read) && matches!(is_stale(parameters), Ok(true));
+        // What is wrong with a request is for `serve` to tell.
+        if !is_stale_read || !is_kv(api) || check_key(api, &self.key).is_err() {
             return None;
         }
         let answer = api.consensus.query_at_once(&get_query(&self.key))?;

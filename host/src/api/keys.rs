@@ -63,12 +63,17 @@ pub(super) fn check_size(what: &str, size: usize, limit: usize) -> Result<(), Pr
     Ok(())
 }
 
+/// Whether the active module has keys, as far as this node knows.
+pub(super) fn is_kv(api: &ApiState) -> bool {
+    api.consensus.speaks(PROTOCOL) == Some(true)
+}
+
 pub(super) async fn expect_kv(api: &ApiState) -> Result<(), Failed> {
-    if api.consensus.speaks(PROTOCOL) == Some(true) {
+    if is_kv(api) {
         return Ok(());
     }
     api.expect_module().await?;
-    if api.consensus.speaks(PROTOCOL) != Some(true) {
+    if !is_kv(api) {
         // This node may not have come to an activation yet that was acknowledged already. Boxed, like all
         // that few requests wait for: the rest need not hold the space for it.
         Box::pin(api.consensus.catch_up()).await?;
