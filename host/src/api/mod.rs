@@ -15,6 +15,7 @@ mod listing;
 mod metrics;
 mod modules;
 mod nodes;
+mod one_send;
 mod problem;
 mod redirect;
 mod request;

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::ApiState;
+use super::one_send::OneSend;
 use super::seat::Seated;
 use super::state::routes;
 use super::traffic::Traffic;
@@ -120,7 +121,7 @@ impl Server {
             let service = Seated::new(api, router, Arc::clone(&place), traffic);
             let connection = hyper::server::conn::http1::Builder::new()
                 .max_buf_size(MAX_HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(OneSend(stream)), service);
             let watched = connections.watch(connection);
             #[allow(clippy::disallowed_methods, reason = "the graceful shutdown owns them")]
             tokio::spawn(async move {
