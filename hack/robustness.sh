@@ -5,12 +5,13 @@
 # With a seed from before, the same faults come in the same order; the system's own timing differs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=lib/tested.sh
+source hack/lib/tested.sh
 
 what=(--minutes "${1:-3}")
 [[ ${1:-} != --mutations ]] || what=(--mutations)
 
 hack/setup.sh
-cargo build --locked -p rkv-host
-cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
-exec cargo run --quiet --locked -p rkv-tests --bin rkv-robustness -- \
-    "${what[@]}" ${2:+--seed "$2"}
+build_tested
+cargo build --locked --workspace --bin rkv-robustness
+exec "${CARGO_TARGET_DIR:-target}/debug/rkv-robustness" "${what[@]}" ${2:+--seed "$2"}

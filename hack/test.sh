@@ -3,6 +3,8 @@
 # go to cargo test, only that: hack/test.sh redirect
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=lib/tested.sh
+source hack/lib/tested.sh
 
 hack/setup.sh
 # Without these, the tests that need them are skipped, and say so.
@@ -10,9 +12,7 @@ hack/setup.sh --guests || true
 hack/setup.sh --metrics || true
 # Tests of nodes wait for them more than they compute.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
-# The black-box tests run these binaries.
-cargo build --locked -p rkv-host
-cargo build --locked -p rkv-host --features failpoints --bin rkvd-failpoints
+build_tested
 cargo test --locked --workspace "$@"
 if (($# == 0)); then
     hack/robustness.sh 3 1
