@@ -1,16 +1,14 @@
 //! The vocabulary that every layer shares. Imports no other module of this crate.
 
+mod identifier;
+mod proposal;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::identifier::{ClusterId, InstanceId, InvalidHex, ModuleId, StateDigest};
-pub use self::proposal::{
-    Activation, Checkpoint, MODULE_CHUNK_BYTES, Proposal, Reply, StateSource,
-};
-
-mod identifier;
-mod proposal;
+pub use identifier::{ClusterId, InstanceId, InvalidHex, ModuleId, StateDigest};
+pub use proposal::{Activation, Checkpoint, MODULE_CHUNK_BYTES, Proposal, Reply, StateSource};
 
 /// A node's number in its cluster. Never used twice: see [`NodeInfo::instance`].
 pub type NodeId = u64;

@@ -32,7 +32,7 @@ impl ClusterId {
 
 /// Sixteen random bytes that name one data directory of one node.
 ///
-/// A node whose disk was wiped has the same [`NodeId`] but another `InstanceId`, and that is how
+/// A node whose disk was wiped has the same [`NodeId`](super::NodeId) but another `InstanceId`, and that is how
 /// its peers tell it from the node that voted: it is refused, because the votes and log entries
 /// that it promised to keep are gone (Raft §5.2 assumes that they never are).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
