@@ -21,7 +21,7 @@ const OVERWRITTEN_PAGES: u64 = 1024;
 /// PUTs before the first that counts.
 const WARM_UP: u64 = 200;
 /// A PUT may take this many times the bare append.
-const BAR: f64 = 1.5;
+const BAR: f64 = 1.4;
 
 /// Measures for `duration`, a third of it each way to write.
 pub(crate) async fn latency(launch: &Launch, duration: Duration) -> Result<Table> {
