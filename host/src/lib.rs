@@ -33,6 +33,7 @@ mod progress;
 pub mod raft;
 pub mod recovery;
 pub mod request_id;
+mod settle;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;

@@ -23,6 +23,7 @@ use crate::config::RequestLimits;
 use crate::crowd::{Crowd, ROUNDS};
 use crate::raft::Consensus;
 use crate::request_id::RequestIds;
+use crate::settle::settle;
 
 /// A request's head, in bytes: an encoded key of 4 KiB and a value in the query fit.
 const MAX_HEAD_BYTES: usize = 64 << 10;
@@ -122,7 +123,7 @@ impl Server {
             let connection = hyper::server::conn::http1::Builder::new()
                 .max_buf_size(MAX_HEAD_BYTES)
                 .serve_connection(TokioIo::new(OneSend(stream)), service);
-            let watched = connections.watch(connection);
+            let watched = settle(connections.watch(connection));
             #[allow(clippy::disallowed_methods, reason = "the graceful shutdown owns them")]
             tokio::spawn(async move {
                 tokio::select! {

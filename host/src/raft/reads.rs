@@ -114,8 +114,9 @@ impl ReadServer {
             .map_err(ReadError::from)
     }
 
-    async fn serve_linearizable(self, mut queue: mpsc::Receiver<Read>) {
-        while let Some(batch) = next_batch(&mut queue).await {
+    async fn serve_linearizable(self, queue: mpsc::Receiver<Read>) {
+        let mut batches = Batches::of(queue);
+        while let Some(batch) = batches.next().await {
             // Only reads that have arrived share the round: its index may miss a write that was
             // acknowledged while it ran.
             match self.catch_up().await {
@@ -125,8 +126,9 @@ impl ReadServer {
         }
     }
 
-    async fn serve_stale(self, mut queue: mpsc::Receiver<Read>) {
-        while let Some(batch) = next_batch(&mut queue).await {
+    async fn serve_stale(self, queue: mpsc::Receiver<Read>) {
+        let mut batches = Batches::of(queue);
+        while let Some(batch) = batches.next().await {
             self.serve(batch).await;
         }
     }
@@ -147,21 +149,42 @@ impl ReadServer {
     }
 }
 
-/// The reads that wait, at least one; `None` when there will be none.
-async fn next_batch(queue: &mut mpsc::Receiver<Read>) -> Option<Vec<Read>> {
-    let mut batch = Vec::new();
-    while batch.is_empty() {
-        batch.push(queue.recv().await?);
-        gather(queue).await;
-        while batch.len() < BATCH
-            && let Ok(read) = queue.try_recv()
-        {
-            batch.push(read);
+/// What waits in a queue, cut into batches.
+#[derive(Debug)]
+struct Batches {
+    queue: mpsc::Receiver<Read>,
+    /// Whether the last batch had more than one read. A client that is alone should not have to wait
+    /// for others, which takes it as long as a query or two.
+    had_company: bool,
+}
+
+impl Batches {
+    fn of(queue: mpsc::Receiver<Read>) -> Self {
+        Self {
+            queue,
+            had_company: false,
         }
-        // Nothing is asked for a reader that has gone.
-        batch.retain(|read| !read.answer.is_closed());
     }
-    Some(batch)
+
+    /// The reads that wait, at least one; `None` when there will be none.
+    async fn next(&mut self) -> Option<Vec<Read>> {
+        let mut batch = Vec::new();
+        while batch.is_empty() {
+            batch.push(self.queue.recv().await?);
+            if self.had_company {
+                gather(&self.queue).await;
+            }
+            while batch.len() < BATCH
+                && let Ok(read) = self.queue.try_recv()
+            {
+                batch.push(read);
+            }
+            self.had_company = batch.len() > 1;
+            // Nothing is asked for a reader that has gone.
+            batch.retain(|read| !read.answer.is_closed());
+        }
+        Some(batch)
+    }
 }
 
 fn refuse(batch: Vec<Read>, error: &ReadError) {
@@ -179,5 +202,48 @@ impl From<QueryError> for ReadError {
             QueryError::Refused(failure) => Self::Refused(failure),
             QueryError::Trapped(kind) => Self::Trapped(kind),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// A queue that so many reads have joined, and who waits for their answers.
+    fn waiting(reads: usize) -> (Batches, Vec<oneshot::Receiver<Result<Bytes, ReadError>>>) {
+        let (sender, queue) = mpsc::channel(MAX_WAITING);
+        let join = |_| {
+            let (answer, answered) = oneshot::channel();
+            let query = Bytes::new();
+            sender.try_send(Read { query, answer }).unwrap();
+            answered
+        };
+        (Batches::of(queue), (0..reads).map(join).collect())
+    }
+
+    #[tokio::test]
+    async fn reads_that_wait_are_served_together_up_to_a_bound() {
+        let (mut batches, _waiting) = waiting(BATCH + 1);
+        assert_eq!(batches.next().await.unwrap().len(), BATCH);
+        assert_eq!(batches.next().await.unwrap().len(), 1);
+        assert!(batches.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_has_gone_is_left_out() {
+        let (mut batches, mut waiting) = waiting(3);
+        waiting.remove(1);
+        assert_eq!(batches.next().await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn only_who_had_company_waits_for_it() {
+        let (mut batches, _waiting) = waiting(BATCH + 1);
+        assert!(batches.next().now_or_never().is_some());
+        assert!(batches.next().now_or_never().is_none());
+        let (mut batches, _waiting) = waiting(1);
+        assert!(batches.next().now_or_never().is_some());
     }
 }
