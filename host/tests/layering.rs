@@ -16,6 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("request_id", &[]),
     ("bundled", &[]),
     ("progress", &[]),
+    ("settle", &[]),
     ("failpoint", &[]),
     ("config", &["types"]),
     ("probe", &[]),
@@ -53,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "crowd",
             "metrics",
             "request_id",
+            "settle",
         ],
     ),
     (
