@@ -102,9 +102,19 @@ where
     K: Sink<Bytes, Error = io::Error> + Unpin,
     M: Serialize,
 {
+    feed(sink, message).await?;
+    sink.flush().await
+}
+
+/// Puts one message into the sink as one frame. It leaves with the next flush, or earlier.
+pub(super) async fn feed<K, M>(sink: &mut K, message: &M) -> io::Result<()>
+where
+    K: Sink<Bytes, Error = io::Error> + Unpin,
+    M: Serialize,
+{
     let bytes = postcard::to_stdvec(message)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    sink.send(Bytes::from(bytes)).await
+    sink.feed(Bytes::from(bytes)).await
 }
 
 /// Reads the message of one frame; all of the frame must be used.

@@ -5,6 +5,7 @@
 
 mod admission;
 mod append;
+mod append_server;
 mod complaints;
 mod connect;
 mod control;

@@ -1,30 +1,25 @@
 //! The accepting side: turns strangers away, and serves each lane.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::stream::{SplitSink, SplitStream};
-use futures::{Stream, StreamExt};
-use openraft::raft::AppendEntriesRequest;
-use parking_lot::Mutex;
+use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::admission::{PeerPlace, Peers, Stranger, Strangers};
+use super::append_server::serve_appends;
 use super::complaints::Complaints;
 use super::dial::tune;
 use super::frame::{self, Connection, decode_message};
 use super::handshake::{Hello, Lane, Refusal, Welcome, receive};
-use super::message::{Append, AppendResponse, ControlRequest, ControlResponse, Envelope};
+use super::message::{ControlRequest, ControlResponse, Envelope};
 use super::transfer;
 use crate::raft::consensus::Consensus;
 use crate::storage::Origin;
 use crate::tasks::Tasks;
-use crate::types::TypeConfig;
 
 /// How long to wait after a failed accept: it is the process that ran out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -229,98 +224,4 @@ async fn answer(request: ControlRequest, consensus: &Arc<Consensus>) -> ControlR
         ControlRequest::Status => Ok(ControlResponse::Status(Box::new(consensus.status()))),
     };
     answered.unwrap_or_else(ControlResponse::Failed)
-}
-
-/// The reading half of an append connection, which the streams of successive sessions share.
-struct Requests<S> {
-    frames: SplitStream<Connection<S>>,
-    /// A request of the next session, read by the one before it.
-    ahead: Option<Envelope<Append>>,
-    /// What the last session ended with: nothing that comes after it is to be trusted.
-    broken: Option<io::Error>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Requests<S> {
-    async fn peek(&mut self) -> io::Result<Option<&Envelope<Append>>> {
-        if let Some(error) = self.broken.take() {
-            return Err(error);
-        }
-        if self.ahead.is_none() {
-            self.ahead = match self.frames.next().await {
-                Some(frame) => Some(decode_message(&frame?)?),
-                None => None,
-            };
-        }
-        Ok(self.ahead.as_ref())
-    }
-
-    /// The next request of `session`; `None` when the session or the connection is over.
-    async fn next(&mut self, session: u64) -> Option<Envelope<Append>> {
-        match self.peek().await {
-            Ok(Some(append)) if append.message.session == session => self.ahead.take(),
-            Ok(_) => None,
-            Err(error) => {
-                self.broken = Some(error);
-                None
-            }
-        }
-    }
-}
-
-/// Feeds requests to openraft as they arrive and answers in their order, session after session.
-async fn serve_appends<S>(connection: Connection<S>, consensus: &Consensus) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut answers, frames) = connection.split();
-    let requests = Arc::new(tokio::sync::Mutex::new(Requests {
-        frames,
-        ahead: None,
-        broken: None,
-    }));
-    loop {
-        let session = match requests.lock().await.peek().await? {
-            Some(append) => append.message.session,
-            None => return Ok(()),
-        };
-        serve_session(session, &requests, &mut answers, consensus).await?;
-    }
-}
-
-async fn serve_session<S>(
-    session: u64,
-    requests: &Arc<tokio::sync::Mutex<Requests<S>>>,
-    answers: &mut SplitSink<Connection<S>, Bytes>,
-    consensus: &Consensus,
-) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let ids = Arc::new(Mutex::new(VecDeque::new()));
-    let stream = session_stream(session, Arc::clone(requests), Arc::clone(&ids));
-    let mut results = std::pin::pin!(consensus.raft().stream_append(stream));
-    while let Some(result) = results.next().await {
-        let id = ids.lock().pop_front();
-        let Some(id) = id else {
-            return Err(io::Error::other("an answer without a request"));
-        };
-        let message: AppendResponse = result.map_err(|fatal| fatal.to_string());
-        frame::send(answers, &Envelope { id, message }).await?;
-    }
-    Ok(())
-}
-
-fn session_stream<S>(
-    session: u64,
-    requests: Arc<tokio::sync::Mutex<Requests<S>>>,
-    ids: Arc<Mutex<VecDeque<u64>>>,
-) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    futures::stream::unfold((requests, ids), move |(requests, ids)| async move {
-        let append = requests.lock().await.next(session).await?;
-        ids.lock().push_back(append.id);
-        Some((append.message.request, (requests, ids)))
-    })
 }
