@@ -153,8 +153,8 @@ impl ReadServer {
 #[derive(Debug)]
 struct Batches {
     queue: mpsc::Receiver<Read>,
-    /// Whether the last batch had more than one read. A client that is alone should not have to wait
-    /// for others, which takes it as long as a query or two.
+    /// Whether the last batch had more than one read. A client that is alone would wait for nobody,
+    /// and each turn of waiting wakes another worker.
     had_company: bool,
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{SplitSink, SplitStream};
+use futures::stream::SplitStream;
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use openraft::errors::Fatal;
 use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
@@ -75,22 +75,11 @@ where
             Some(append) => append.message.session,
             None => return Ok(()),
         };
-        serve_session(session, &requests, &mut answers, consensus).await?;
+        let ids = Arc::new(Mutex::new(VecDeque::new()));
+        let stream = session_stream(session, Arc::clone(&requests), Arc::clone(&ids));
+        let results = consensus.raft().stream_append(stream);
+        answer(results, &ids, &mut answers).await?;
     }
-}
-
-async fn serve_session<S>(
-    session: u64,
-    requests: &Arc<tokio::sync::Mutex<Requests<S>>>,
-    answers: &mut SplitSink<Connection<S>, Bytes>,
-    consensus: &Consensus,
-) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let ids = Arc::new(Mutex::new(VecDeque::new()));
-    let stream = session_stream(session, Arc::clone(requests), Arc::clone(&ids));
-    answer(consensus.raft().stream_append(stream), &ids, answers).await
 }
 
 /// Answers by the ids of the requests, in their order. Answers that are there together, as those are
@@ -143,7 +132,7 @@ mod tests {
     use super::*;
     use crate::types::LogId;
 
-    /// Notes what is fed, and with how many frames each flush leaves.
+    /// Notes what is fed, and how much had been at each flush.
     #[derive(Default)]
     struct Wire {
         fed: Vec<Bytes>,
