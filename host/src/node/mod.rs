@@ -3,6 +3,7 @@
 mod assemble;
 mod descriptors;
 mod found;
+mod give_way;
 mod join;
 mod running;
 mod runtime;

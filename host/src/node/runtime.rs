@@ -6,6 +6,7 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::give_way::give_way;
 use crate::wasm::{THREAD_STACK_BYTES, vouch_for_guest_stack};
 
 /// With fewer, a long query on one thread would keep the node from everything else.
@@ -18,6 +19,7 @@ pub fn runtime() -> io::Result<Runtime> {
         .worker_threads(processors.max(MIN_WORKERS))
         .thread_stack_size(THREAD_STACK_BYTES)
         .on_thread_start(vouch_for_guest_stack)
+        .on_thread_park(give_way)
         .enable_all()
         .build()
 }
