@@ -12,19 +12,18 @@ use std::cell::Cell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Whoever has a turn longer than this is taken to have work of its own.
+/// Whoever has a turn longer than this is taken to have work of its own: the kernel's time slices are
+/// longer, and what is left to do for the clients and nodes that cause events seldom is.
 const LONG_TURN: Duration = Duration::from_millis(1);
 
-/// A long turn is followed by so many times its length without any: at most a fifth of a worker's time
-/// goes into them.
-const PAUSE_TURNS: u32 = 4;
+/// Long turns get one part in so many of a worker's time.
+const PARTS: u32 = 4;
 
-/// Pauses for long turns that may be owed before they are made: among the events of many clients there
-/// is a long turn now and then.
+/// So far ahead they may use up their part: among the events of many clients there is one now and then.
 const CREDIT: Duration = Duration::from_millis(200);
 
 thread_local! {
-    static TURNS: Cell<Turns> = const { Cell::new(Turns { due: None }) };
+    static TURNS: Cell<Turns> = const { Cell::new(Turns { used_until: None }) };
 }
 
 /// Lets others have this thread's processor once, if any want it.
@@ -40,23 +39,25 @@ pub(super) fn give_way() {
 /// Whether a thread gives way: the generic cell rate algorithm, with the time that long turns take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turns {
-    /// When the pauses for all long turns are over, had they been made one after the other.
-    due: Option<Instant>,
+    /// Until when the long turns so far have used up their part of the time.
+    used_until: Option<Instant>,
 }
 
 impl Turns {
     fn are_given_at(self, now: Instant) -> bool {
-        self.due.is_none_or(|due| due <= now + CREDIT)
+        self.used_until
+            .is_none_or(|used_until| used_until <= now + CREDIT)
     }
 
     fn after(self, began: Instant, took: Duration) -> Self {
         if took <= LONG_TURN {
             return self;
         }
-        let ended = began + took;
-        let from = self.due.map_or(ended, |due| due.max(ended));
-        let due = Some(from + took * PAUSE_TURNS);
-        Self { due }
+        let from = self
+            .used_until
+            .map_or(began, |used_until| used_until.max(began));
+        let used_until = Some(from + took * PARTS);
+        Self { used_until }
     }
 }
 
@@ -69,7 +70,7 @@ mod tests {
     /// How long the turns take, in all, of a thread that gives way every millisecond in this time.
     fn given(time: Duration, took: Duration) -> Duration {
         let mut now = Instant::now();
-        let (end, mut turns, mut given) = (now + time, Turns { due: None }, Duration::ZERO);
+        let (end, mut turns, mut given) = (now + time, Turns { used_until: None }, Duration::ZERO);
         while now < end {
             if turns.are_given_at(now) {
                 turns = turns.after(now, took);
@@ -88,24 +89,22 @@ mod tests {
     }
 
     #[test]
-    fn long_turns_take_a_fifth_of_the_time_and_some_are_free() {
-        let free = CREDIT / PAUSE_TURNS;
-        assert!(given(free, TURN) >= free / 2);
+    fn long_turns_have_their_part_of_the_time_and_a_credit() {
+        let ahead = CREDIT / PARTS;
+        assert!(given(ahead, TURN) >= ahead / 2);
         let time = Duration::from_secs(60);
-        let bounded = given(time, TURN);
-        let fifth = time / (PAUSE_TURNS + 1);
-        assert!(bounded <= fifth + free + TURN, "{bounded:?}");
-        assert!(bounded >= fifth / 10 * 9, "{bounded:?}");
+        let (part, all) = (time / PARTS, given(time, TURN));
+        assert!(all >= part && all <= part + ahead + TURN, "{all:?}");
     }
 
     #[test]
     fn what_was_not_used_is_not_saved_up() {
         let began = Instant::now();
-        let turns = Turns { due: None }.after(began, TURN);
+        let turns = Turns { used_until: None }.after(began, TURN);
         let later = began + Duration::from_secs(60);
         assert_eq!(
             turns.after(later, TURN),
-            Turns { due: None }.after(later, TURN)
+            Turns { used_until: None }.after(later, TURN)
         );
     }
 }
