@@ -51,7 +51,9 @@ impl Consensus {
             return Err(MembershipError::Unknown(to));
         }
         self.expect_fit(to).await?;
-        self.transfer(to, self.parts.limits.request_timeout).await
+        let now = self.transfer(to, self.parts.limits.request_timeout).await?;
+        self.wait_until_it_leads(now).await;
+        Ok(now)
     }
 
     /// Hands leadership to the first of `heirs` that is fit for it, or says why the last one is not.
@@ -157,6 +159,25 @@ impl Consensus {
                 return Err(unfit(format!("is {behind} entries behind the log")));
             }
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until the new leader takes writes. Its followers hear of it a little before: openraft sends
+    /// what a new leader has to say before it publishes that there is one.
+    async fn wait_until_it_leads(&self, now: Leadership) {
+        let deadline = Instant::now() + self.parts.quorum_deadline;
+        while Instant::now() < deadline {
+            let Some((id, node)) = self.leader_of(&self.metrics()) else {
+                return;
+            };
+            if id != now.leader {
+                return;
+            }
+            match self.status_of(id, &node).await {
+                Ok(status) if status.leader != Some(id) => tokio::time::sleep(POLL).await,
+                // Whoever does not answer has leadership all the same.
+                _ => return,
+            }
         }
     }
 
