@@ -118,11 +118,13 @@ async fn a_leader_is_removed_under_writes_by_the_one_that_follows_it() {
     let target = removal(&cluster, old);
     let redirect = cluster.client(old).delete(&target).await;
     let new = redirect.location().to_owned();
-    assert!(
-        rest.iter()
-            .any(|&id| new.contains(&cluster.node(id).spec().http_addr.to_string())),
-        "{new}"
-    );
+    let heir = rest
+        .iter()
+        .copied()
+        .find(|&id| new.contains(&cluster.node(id).spec().http_addr.to_string()))
+        .unwrap_or_else(|| panic!("{new} is none of {rest:?}"));
+    // It leads already: else it would answer what it was sent with `no_leader`.
+    assert_eq!(cluster.client(heir).stats().await.leader, Some(heir));
     let other = cluster
         .client(old)
         .follow(Method::DELETE, &target, "")

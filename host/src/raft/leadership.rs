@@ -51,9 +51,7 @@ impl Consensus {
             return Err(MembershipError::Unknown(to));
         }
         self.expect_fit(to).await?;
-        let now = self.transfer(to, self.parts.limits.request_timeout).await?;
-        self.wait_until_it_leads(now).await;
-        Ok(now)
+        self.hand_over(to).await
     }
 
     /// Hands leadership to the first of `heirs` that is fit for it, or says why the last one is not.
@@ -64,11 +62,7 @@ impl Consensus {
         let mut refused = MembershipError::Unfit("no other node votes".to_owned());
         for heir in heirs {
             match self.expect_fit(*heir).await {
-                Ok(()) => {
-                    return self
-                        .transfer(*heir, self.parts.limits.request_timeout)
-                        .await;
-                }
+                Ok(()) => return self.hand_over(*heir).await,
                 Err(error) => refused = error,
             }
         }
@@ -162,6 +156,24 @@ impl Consensus {
         }
     }
 
+    /// Hands leadership to a node that is fit for it, and waits until whoever leads then takes writes.
+    async fn hand_over(&self, to: NodeId) -> Result<Leadership, MembershipError> {
+        let now = self.transfer(to, self.parts.limits.request_timeout).await?;
+        self.wait_until_it_leads(now).await;
+        if now.leader == to {
+            return Ok(now);
+        }
+        match self.leader_of(&self.metrics()) {
+            Some((id, node)) if id != self.parts.local.id => {
+                Err(ProposeError::NotLeader { id, node }.into())
+            }
+            _ => Err(MembershipError::Unfit(format!(
+                "node {to} did not win the election; node {} leads on",
+                self.parts.local.id
+            ))),
+        }
+    }
+
     /// Waits until the new leader takes writes. Its followers hear of it a little before: openraft sends
     /// what a new leader has to say before it publishes that there is one.
     async fn wait_until_it_leads(&self, now: Leadership) {
@@ -181,14 +193,14 @@ impl Consensus {
         }
     }
 
-    /// Tells openraft, and waits for what comes of it.
+    /// Tells openraft, and waits for who leads then: `to`, or who else won the election.
     async fn transfer(
         &self,
         to: NodeId,
         deadline: Duration,
     ) -> Result<Leadership, MembershipError> {
         let mut metrics = self.parts.raft.metrics();
-        let (own, before) = (self.parts.local.id, metrics.borrow_watched().current_term);
+        let before = metrics.borrow_watched().current_term;
         let stopped = |error: String| MembershipError::from(ProposeError::Unknown(error));
         let told = self.parts.raft.trigger().transfer_leader(to).await;
         told.map_err(|error| stopped(error.to_string()))?;
@@ -216,16 +228,13 @@ impl Consensus {
         })??;
         // It was its vote or its heartbeat that told.
         self.hear_leader();
-        if now.leader == to {
-            tracing::info!(leader = to, term = now.term, "handed leadership over");
-            return Ok(now);
-        }
-        match self.leader_of(&self.metrics()) {
-            Some((id, node)) if id != own => Err(ProposeError::NotLeader { id, node }.into()),
-            _ => Err(MembershipError::Unfit(format!(
-                "node {to} did not win the election; node {own} leads on"
-            ))),
-        }
+        tracing::info!(
+            to,
+            leader = now.leader,
+            term = now.term,
+            "a hand-over has ended"
+        );
+        Ok(now)
     }
 }
 
